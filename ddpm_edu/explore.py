@@ -68,39 +68,43 @@ def state(self:ForwardExplorer,
     snr = abar/(1-abar) if abar < 1 else math.inf
     return ForwardState(t, name, abar, snr, x_t, density, self.edges, torch.exp(-middle**2/2)/math.sqrt(2*math.pi))
 
-# %% ../nbs/appendix/C_explorers.ipynb #4e20a4bb
+# %% ../nbs/appendix/C_explorers.ipynb #125ea8f1
 @patch
 def _make_figure(self:ForwardExplorer):
     "The figure: x_0, x_t, and the histogram; drawn once, then changed."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    self.figure = Figure(figsize=(8, 2.7), dpi=90, layout="constrained")
+    self.figure = Figure(figsize=(8, 2.7), dpi=80, layout="constrained")
     FigureCanvasAgg(self.figure)
     left, middle, right = self.figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
     for ax, title in ((left, "$x_0$"), (middle, "$x_t$")):
         ax.imshow(make_grid(self.x0, value_range=(-1, 1)), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_axis_off(); ax.set_title(title)
     s = self.state(0)
-    centers, width = (s.edges[1:]+s.edges[:-1])/2, float(s.edges[1]-s.edges[0])
-    self._bars = right.bar(centers, s.density, width=width, color=COLORS[0], label="pixels of $x_t$")
-    right.plot(centers, s.normal, color=COLORS[4], linestyle="--", label=r"$\mathcal{N}(0, 1)$")
+    self._bars = right.stairs(s.density, s.edges, fill=True, color=COLORS[0], label="pixels of $x_t$")
+    right.plot((s.edges[1:]+s.edges[:-1])/2, s.normal, color=COLORS[4], linestyle="--", label=r"$\mathcal{N}(0, 1)$")
     right.set(xlim=(-4, 4), ylim=(0, 1), xlabel="pixel value of $x_t$", ylabel="density")
     right.legend(loc="upper right", frameon=False, fontsize=8)
+    self.figure.suptitle(" ", fontsize=9)
+    self.figure.draw_without_rendering()                                                      # arrange everything once,
+    self.figure.set_layout_engine("none")                                                     # and never again: that takes longer than drawing
 
-# %% ../nbs/appendix/C_explorers.ipynb #2c9c39c4
+# %% ../nbs/appendix/C_explorers.ipynb #1926c522
 @patch
 def png(self:ForwardExplorer,
     t:int,                     # timestep, 0..T-1
     schedule:str|None=None,    # name of the schedule; None: the first
 )->bytes:                      # a PNG file
     "The picture at time `t`."
+    from PIL import Image
     s = self.state(t, schedule)
     if self.figure is None: self._make_figure()
     self.figure.axes[1].images[0].set_data(make_grid(s.x_t, value_range=(-1, 1)))
-    for bar, height in zip(self._bars, s.density.tolist()): bar.set_height(height)
+    self._bars.set_data(s.density)
     self.figure.suptitle(f"{s.schedule}: {s.text}", fontsize=9)
     file = io.BytesIO()
-    self.figure.savefig(file, format="png", dpi=90, pil_kwargs=dict(compress_level=3))
+    self.figure.canvas.draw()                                                                 # once; savefig would draw twice
+    Image.frombuffer("RGBA", self.figure.canvas.get_width_height(), self.figure.canvas.buffer_rgba()).convert("RGB").save(file, "PNG", compress_level=3)
     return file.getvalue()
 
 # %% ../nbs/appendix/C_explorers.ipynb #bbe94241
@@ -133,7 +137,7 @@ def _ipython_display_(self:ForwardExplorer):
     from IPython.display import Image, display
     display(self.widget if self.widget is not None else Image(self.png(0)))
 
-# %% ../nbs/appendix/C_explorers.ipynb #71d0e45b
+# %% ../nbs/appendix/C_explorers.ipynb #f034fda9
 @patch
 def frames(self:ForwardExplorer,
     ts,                        # timesteps, each 0..T-1
@@ -144,7 +148,7 @@ def frames(self:ForwardExplorer,
     files = []
     for t in ts:
         file = io.BytesIO()
-        Image.open(io.BytesIO(self.png(t, schedule))).convert("RGB").quantize(64).save(file, "PNG", optimize=True)
+        Image.open(io.BytesIO(self.png(t, schedule))).convert("RGB").quantize(32, Image.Quantize.MAXCOVERAGE).save(file, "PNG", optimize=True)
         files.append(file.getvalue())
     return files
 
@@ -159,7 +163,6 @@ def flip_book(self:ForwardExplorer,
     slider = w.IntSlider(0, 0, len(ts)-1, description="picture", style=dict(description_width="70px"), layout=w.Layout(width="430px"))
     stack = w.Stack([w.Image(value=f, format="png") for f in self.frames(ts, schedule)], selected_index=0)
     link = w.jslink((slider, "value"), (stack, "selected_index"))
-    stack.children = (*stack.children, link)                                                  # saved with the rest, never shown
-    box = w.VBox([slider, stack])
+    box = w.VBox([slider, stack, w.Stack([link], selected_index=None)])                       # the link: saved with the rest, never shown
     box.add_class("ddpm-flip-book")
     return box
