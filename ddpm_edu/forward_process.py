@@ -59,13 +59,14 @@ class NoiseSchedule:
     def __repr__(self): return f"NoiseSchedule(T={self.T}, betas {self.betas[0]:.3g}..{self.betas[-1]:.3g}, final alphas_cumprod {self.alphas_cumprod[-1]:.3g})"
     def double(self): return type(self)(self.betas.double())                   # the same in float64, for proofs
 
-# %% ../nbs/01_forward_process.ipynb #ac400504
+# %% ../nbs/01_forward_process.ipynb #547bed4b
 def check_timesteps(
     t,               # what the caller passed
     T:int,           # number of timesteps
     x:Tensor,        # the images they belong to, (B, ...)
-)->Tensor:           # int64, () or (B,), on the device of `x`
-    "Timesteps as a tensor, or an error if they are not whole numbers 0..T-1, one for all images or one for each."
+)->int|Tensor:       # an int, or int64, () or (B,), on the device of `x`
+    "The timesteps, or an error if they are not whole numbers 0..T-1, one for all images or one for each."
+    if type(t) is int and 0 <= t < T: return t
     ts = torch.as_tensor(t, device=x.device)
     if ts.dtype == torch.bool or ts.is_floating_point() or ts.is_complex(): raise TypeError(f"timesteps must be whole numbers, got {ts.dtype}")
     if ts.ndim and ts.shape not in ((1,), x.shape[:1]):
@@ -83,7 +84,7 @@ def check_floats(
     if not x.is_floating_point(): raise TypeError(f"{name} must hold floating-point values in the model's range [-1, 1], got {x.dtype}; for bytes use x.float()/127.5 - 1")
     if like is not None and x.shape != like.shape: raise ValueError(f"{name} must have the shape {tuple(like.shape)} of the images, got {tuple(x.shape)}")
 
-# %% ../nbs/01_forward_process.ipynb #62c1aa87
+# %% ../nbs/01_forward_process.ipynb #4dd35d2e
 @patch
 def at(self:NoiseSchedule,
     name:str,        # a table, such as "betas"
@@ -91,7 +92,8 @@ def at(self:NoiseSchedule,
     x:Tensor,        # what it will be multiplied with, (B, ...)
 )->Tensor:           # float32 or, for float64 images, float64; broadcasts against `x`
     "The table's entries at `t`, shaped to multiply `x`. Never rounded to half precision: see the end of this chapter."
-    value = getattr(self, name).to(x.device)[check_timesteps(t, self.T, x)]    # () or (B,)
+    t, table = check_timesteps(t, self.T, x), getattr(self, name)
+    value = table[t] if isinstance(t, int) else table.to(x.device)[t]          # () or (B,); a scalar stays on the CPU, where it costs no transfer
     value = value.to(torch.promote_types(x.dtype, torch.float32))
     return value.view(-1, *[1]*(x.ndim-1)) if value.ndim else value            # () or (B, 1, 1, 1)
 
