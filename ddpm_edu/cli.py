@@ -158,5 +158,5 @@ def main(
     except KeyboardInterrupt as e: print(f"ddpm-edu {argv[0]}: interrupted. {e}".rstrip(), file=sys.stderr); return 130
     return 0
 
-# %% ../nbs/appendix/E_command_line.ipynb #12284906
-if __name__ == "__main__": sys.exit(main())
+# %% ../nbs/appendix/E_command_line.ipynb #09111ea8
+if __name__ == "__main__" and globals().get("__spec__"): sys.exit(main())      # python -m ddpm_edu.cli, but not when this cell runs in a notebook

@@ -145,12 +145,14 @@ def __call__(self:DDPMPipeline,
     if output_type == "pil": images = numpy_to_pil(images)
     return ImagePipelineOutput(images) if return_dict else (images,)
 
-# %% ../nbs/06_pipeline.ipynb #5d7e5e91
+# %% ../nbs/06_pipeline.ipynb #3416b620
 @patch
 def first_step(self:DDPMPipeline, start, start_timestep):
     "Where in the scheduler's timesteps to begin."
     if start is None: raise ValueError(f"start_timestep={start_timestep} needs start, the noisy image x_t at that time; scheduler.add_noise makes one")
-    return len(self.scheduler.timesteps) - 1 - self.scheduler.index_of(start_timestep)
+    visited = self.scheduler.timesteps.tolist()
+    if start_timestep not in visited: raise ValueError(f"start_timestep must be one of the timesteps that num_inference_steps visits ({visited[0]}, {visited[1] if visited[1:] else ''}, ..., {visited[-1]}), got {start_timestep}")
+    return visited.index(start_timestep)
 
 @patch
 def check_start(self:DDPMPipeline, start, batch_size):
