@@ -103,7 +103,7 @@ def show_images(
     if title: ax.set_title(title, fontsize=10)
     return ax
 
-# %% ../nbs/appendix/B_plots.ipynb #6e164487
+# %% ../nbs/appendix/B_plots.ipynb #5b6d20c8
 def plot_schedules(
     schedules,      # name -> schedule (anything with `alphas_cumprod`, a tensor (T,)), as a dictionary
     axes=None,      # two matplotlib axes; None: a new figure
@@ -121,7 +121,7 @@ def plot_schedules(
     axes[1].set(xlabel="timestep $t$", ylabel=r"$\log\,\mathrm{SNR}(t)$", title="signal against noise")
     axes[1].set_ylim(bottom=max(axes[1].get_ylim()[0], -20))                          # below, all is noise
     axes[1].axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes[0].legend(frameon=False)
+    axes[1].legend(frameon=False, loc="lower left")
     return axes
 
 # %% ../nbs/appendix/B_plots.ipynb #15221d34
