@@ -19,11 +19,11 @@ class build_with_book(build_py):
     def run(self):
         super().run()
         if self.editable_mode: return                      # then the notebooks are in the checkout
-        for notebook in sorted(nbs.rglob("*.ipynb")):
-            if ".ipynb_checkpoints" in notebook.parts: continue
-            target = Path(self.build_lib)/lib/"book"/notebook.relative_to(nbs)
+        for page in sorted([*nbs.rglob("*.ipynb"), *nbs.rglob("*.png")]):
+            if any(part.startswith((".", "_")) for part in page.relative_to(nbs).parts): continue
+            target = Path(self.build_lib)/lib/"book"/page.relative_to(nbs)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(notebook, target)
+            shutil.copyfile(page, target)
 
 
 setup(
