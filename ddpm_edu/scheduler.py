@@ -77,7 +77,7 @@ class DDPMScheduler(ConfigMixin):
         self.visit(torch.arange(len(self.schedule)), None, False)
         self.warn_if_short()
 
-# %% ../nbs/04_reverse_sampler.ipynb #169c1b77
+# %% ../nbs/04_reverse_sampler.ipynb #b91668be
 @patch
 def visit(self:DDPMScheduler,
     timesteps:Tensor,            # rising, (K,)
@@ -94,7 +94,7 @@ def visit(self:DDPMScheduler,
 def warn_if_short(self:DDPMScheduler):
     "Say so if the forward process ends far from the noise that sampling starts with."
     left = self.schedule.alphas_cumprod[-1].item()
-    if left > 0.02: warnings.warn(f"with num_train_timesteps={len(self)} and these betas the forward process ends with {left:.0%} of the image's variance left (alphas_cumprod[-1]), "
+    if left > 0.02: warnings.warn(f"with num_train_timesteps={len(self)} and these betas the forward process ends with {left:.1%} of the image's variance left (alphas_cumprod[-1]), "
         f"but sampling starts from pure noise; raise beta_end (about {20/len(self):.2g} would do for 'linear') or num_train_timesteps, or set rescale_betas_zero_snr=True", stacklevel=4)
 
 for name in ("betas", "alphas", "alphas_cumprod"):
