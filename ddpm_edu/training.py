@@ -5,31 +5,30 @@
 # %% auto #0
 __all__ = ['training_loss', 'draw_batch', 'ema_weights', 'TrainConfig', 'stop_on_signal', 'Trainer', 'eval_loss']
 
-# %% ../nbs/07_training.ipynb #714eefa4
+# %% ../nbs/07_training.ipynb #a0987982
 import json, math, os, shutil, signal, threading, time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-import torch, torch.nn.functional as F
+import torch
 from fastcore.basics import patch
 from torch import Tensor
+from . import variational_bound as bound
 from .checks import check_bool, check_choice, check_int, check_number
 
-# %% ../nbs/07_training.ipynb #f8e03867
+# %% ../nbs/07_training.ipynb #1af3416d
 def training_loss(
     model,                       # network: `model(x_t, t)` gives a prediction like `x_t`, or an output with a `sample`
     scheduler,                   # DDPMScheduler: the forward process, and what the network predicts
     x0:Tensor,                   # clean images in [-1, 1], (B, C, H, W), or points, (B, D)
     t:Tensor,                    # timesteps 0..T-1, (B,)
     noise:Tensor,                # standard normal, like `x0`
-)->Tensor:                       # scalar
-    r"$L_\mathrm{simple}$, equation (14): the mean squared error of the prediction. Lines 2 to 5 of Algorithm 1."
-    x_t = scheduler.add_noise(x0, noise, t)                                        # (B, C, H, W), equation (4)
-    kind = scheduler.config.prediction_type
-    target = noise if kind == "epsilon" else x0 if kind == "sample" else scheduler.get_velocity(x0, noise, t)
-    prediction = model(x_t, t)
-    prediction = getattr(prediction, "sample", prediction)                         # (B, C, H, W)
-    return F.mse_loss(prediction.float(), target.float())
+    kind:str="simple",           # "simple": (14); "vlb": the weights of (12); "mu": distance of the means
+)->Tensor:                       # scalar, at least float32
+    r"$L_\mathrm{simple}$, equation (14), or another loss of chapter 2, as a mean over the batch. Lines 2 to 5 of Algorithm 1."
+    c = scheduler.config
+    variance = "fixed_small" if c.variance_type.startswith("fixed_small") else "fixed_large"
+    return bound.training_loss(model, scheduler.schedule, x0, t, noise, kind, c.prediction_type, variance).mean()
 
 # %% ../nbs/07_training.ipynb #4930968a
 def draw_batch(
@@ -64,7 +63,7 @@ def ema_weights(
         for a, w in zip(averaged, current): a.lerp_(w, share)
     return torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=average)
 
-# %% ../nbs/07_training.ipynb #1fd00be8
+# %% ../nbs/07_training.ipynb #e7d42342
 @dataclass
 class TrainConfig:
     "What a training run needs to know besides the network, the schedule and the data. The defaults suit a laptop; the paper's own are in comments."
@@ -72,6 +71,7 @@ class TrainConfig:
     batch_size:int=64            # images per step, on all devices together (128)
     lr:float=1e-3                # highest learning rate (2e-4)
     warmup_steps:int=500         # the rate rises linearly over so many steps (5,000 in the authors' code)
+    loss:str="simple"            # "simple", "vlb" or "mu": chapter 2 (simple)
     decay:str="cosine"           # afterwards: "cosine", down to 0 at the last step, or "constant" (constant)
     weight_decay:float=0.        # of AdamW; 0 makes it Adam (0)
     grad_clip:float=1.           # longest gradient allowed, as a Euclidean norm (1, in the authors' code)
@@ -88,7 +88,7 @@ class TrainConfig:
         for name in ("warmup_steps", "seed", "sample_every"): check_int(name, getattr(self, name), 0)
         for name in ("lr", "grad_clip"): check_number(name, getattr(self, name), 0, open_lo=True)
         check_number("weight_decay", self.weight_decay, 0); check_number("ema_decay", self.ema_decay, 0, 1, open_hi=True)
-        check_choice("decay", self.decay, ("cosine", "constant")); check_choice("mixed_precision", self.mixed_precision, ("no", "fp16", "bf16"))
+        check_choice("decay", self.decay, ("cosine", "constant")); check_choice("mixed_precision", self.mixed_precision, ("no", "fp16", "bf16")); check_choice("loss", self.loss, bound.LOSSES)
 
     def lr_at(self,
         step:int,                # 0, 1, ..., steps-1
@@ -145,7 +145,7 @@ class Trainer:
         self.state, self.progress_bar = _Progress(), check_bool("progress_bar", progress_bar)
         self.accelerator.register_for_checkpointing(self.ema, self.state)
 
-# %% ../nbs/07_training.ipynb #5681009a
+# %% ../nbs/07_training.ipynb #4ede3240
 @patch
 def train_step(self:Trainer)->tuple:     # loss of the whole batch, length of the gradient; scalars
     "One step of gradient descent: lines 2 to 5 of Algorithm 1, and what keeps it stable."
@@ -154,7 +154,7 @@ def train_step(self:Trainer)->tuple:     # loss of the whole batch, length of th
     share = c.batch_size//a.num_processes
     x0, t, noise = (v[a.process_index*share:(a.process_index+1)*share].to(a.device) for v in batch)    # each process takes its part
     for group in self.optimizer.param_groups: group["lr"] = c.lr_at(step)
-    with a.autocast(): loss = training_loss(self.unet, self.scheduler, x0.contiguous(memory_format=torch.channels_last), t, noise)
+    with a.autocast(): loss = training_loss(self.unet, self.scheduler, x0, t, noise, c.loss)
     a.backward(loss)
     length = a.clip_grad_norm_(self.unet.parameters(), c.grad_clip)
     self.optimizer.step()
@@ -163,7 +163,7 @@ def train_step(self:Trainer)->tuple:     # loss of the whole batch, length of th
     self.state.step += 1
     return a.reduce(loss.detach(), "mean"), length
 
-# %% ../nbs/07_training.ipynb #b4045bcd
+# %% ../nbs/07_training.ipynb #d894e663
 @patch
 def save_checkpoint(self:Trainer)->Path:     # the folder
     "Write everything that a run needs to go on; the folder gets its name only when it is complete, and older ones go."
@@ -189,8 +189,8 @@ def load_checkpoint(self:Trainer)->bool:     # was there one?
     if not found: return False
     saved = json.loads((found[-1]/"training.json").read_text())
     now = asdict(self.config)
-    for name in ("batch_size", "lr", "warmup_steps", "decay", "weight_decay", "grad_clip", "ema_decay", "seed"):
-        if saved[name] != now[name]: raise ValueError(f"{name} was {saved[name]!r} when {found[-1]} was written and is {now[name]!r} now; resume with the old value, or train into another folder")
+    for name in ("batch_size", "lr", "warmup_steps", "loss", "decay", "weight_decay", "grad_clip", "ema_decay", "seed"):
+        if saved.get(name, now[name]) != now[name]: raise ValueError(f"{name} was {saved[name]!r} when {found[-1]} was written and is {now[name]!r} now; resume with the old value, or train into another folder")
     self.accelerator.load_state(found[-1])
     return True
 

@@ -139,7 +139,7 @@ def bound_weights(
     r"The weights $w_t = \beta_t^2/(2\sigma_t^2\alpha_t(1-\bar\alpha_t))$ of equation (12)."
     return schedule.betas**2/(2*reverse_variance(schedule, variance_type)*schedule.alphas*(1 - schedule.alphas_cumprod))
 
-# %% ../nbs/02_variational_bound.ipynb #c0f7dcee
+# %% ../nbs/02_variational_bound.ipynb #256a6620
 LOSSES = ("simple", "vlb", "mu")
 
 def training_loss(
@@ -157,9 +157,10 @@ def training_loss(
     x_t = schedule.q_sample(x0, t, noise)                                      # (B, C, H, W)
     said = model(x_t, t)
     said = getattr(said, "sample", said)                                       # (B, C, H, W)
+    said = said.to(torch.promote_types(x0.dtype, torch.float32))               # errors are not squared in half precision
     truth = {"epsilon": lambda: noise, "sample": lambda: x0, "v_prediction": lambda: schedule.velocity(x0, t, noise), "mu": lambda: schedule.q_posterior(x0, x_t, t)[0]}
     check_choice("prediction_type", prediction_type, truth)
-    if kind == "simple": return ((said.float() - truth[prediction_type]().float())**2).flatten(1).mean(1)
+    if kind == "simple": return ((said - truth[prediction_type]())**2).flatten(1).mean(1)
     target = "epsilon" if kind == "vlb" else "mu"
     error = ((schedule.convert(x_t, t, said, prediction_type, target) - truth[target]())**2).flatten(1).mean(1)      # (B,)
     return bound_weights(schedule, variance_type).to(error)[t]*error if kind == "vlb" else error
