@@ -5,6 +5,7 @@ selection, `--seed`, `--jobs 2`). tests/test_mutants.py runs the mutants that ar
 import argparse
 import ast
 import contextlib
+import functools
 import io
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 root = Path(__file__).parent.parent
 
 
+@functools.lru_cache
 def chapter_cells(chapter):
     "The code cells of a chapter as (source, is exported), without those that nbdev would not run."
     import nbformat

@@ -1,0 +1,90 @@
+"Deliberate one-line mistakes in chapters 1 to 4: each chapter, run with one of them, must fail in a check of its own."
+import pytest
+
+from mutants import chapter_cells, listed, run_mutants
+
+mistakes = {
+    "01_forward_process": [
+        ("return torch.linspace(beta_start**0.5, beta_end**0.5, T, dtype=torch.float32)**2", "return torch.linspace(beta_start**0.5, beta_end**0.5, T, dtype=torch.float32)"),
+        ("(beta_end - beta_start) + beta_start", "(beta_end - beta_start)"),
+        ("(u + 0.008)/1.008", "u/1.008"),
+        ("min(1 - remains", "max(1 - remains"),
+        ("remains((i+1)/T)/remains(i/T)", "remains(i/T)/remains((i+1)/T)"),
+        ("(1 - betas).cumprod(0))", "(1 - betas))"),
+        ("prev = torch.cat([abar.new_ones(1), abar[:-1]])\n        self.betas", "prev = abar\n        self.betas"),
+        ("abar.sqrt(), (1 - abar).sqrt()", "abar.sqrt(), 1 - abar"),
+        ("(1 - prev)/(1 - abar)*betas", "betas"),
+        ("prev.sqrt()*betas/(1 - abar)", "prev*betas/(1 - abar)"),
+        ("alphas.sqrt()*(1 - prev)/(1 - abar)", "alphas.sqrt()*(1 - abar)/(1 - prev)"),
+        ("self.snr = abar/(1 - abar)", "self.snr = abar/(1 - abar).sqrt()"),
+        ("return a*x0 + s*noise", "return s*x0 + a*noise"),
+        ("return a*noise - s*x0", "return a*noise + s*x0"),
+        ("return a*x_t - s*output", "return a*x_t + s*output"),
+        ("return (x_t - s*output)/a", "return (x_t - s*output)/a**2"),
+        ("eps = (x_t - a*x0)/s", "eps = (x_t - x0)/s"),
+        ("0.5*(mean**2 + (var - 1 - var.log()))", "0.5*(mean**2 + (var - 1 + var.log()))"),
+        ("(root - last)*(first/(first - last))", "root - last"),
+        ("torch.where(prev > 0, abar/prev, 0.)", "abar"),
+        ("value.view(-1, *[1]*(x.ndim-1))", "value.view(*[1]*(x.ndim-1), -1)"),
+    ],
+    "02_variational_bound": [
+        ("var[0] = schedule.posterior_variance[1] if", "var[0] = schedule.posterior_variance[0] if"),
+        ("-0.5*((x - mean)**2/var + (2*math.pi*var).log())", "-0.5*((x - mean)**2/var + (2*math.pi*var).log().sqrt())"),
+        ("xs[t+1], torch.full((len(xs[0]),), t)", "xs[t], torch.full((len(xs[0]),), t)"),
+        ("0.5*((var2/var1).log() + (var1 + (mean1 - mean2)**2)/var2 - 1)", "0.5*((var2/var1).log() + (var1 + (mean1 - mean2)**2)/var2)"),
+        ("for end in (0.5, -0.5)", "for end in (0.25, -0.25)"),
+        ("torch.where(byte == 255, last, inside)", "inside"),
+        ("torch.log1p(-(log_lo - log_hi).exp())", "torch.log1p(-(log_hi - log_lo).exp())"),
+        ("schedule.betas**2/(2*reverse_variance", "schedule.betas/(2*reverse_variance"),
+        ("schedule.alphas*(1 - schedule.alphas_cumprod))", "schedule.alphas_cumprod*(1 - schedule.alphas_cumprod))"),
+        ("return BoundTerms(prior,", "return BoundTerms(0*prior,"),
+        ("return t, 1/(len(p)*p[t])", "return t, 1/p[t]"),
+        ("return self.L_T + self.L_t.sum(1) + self.L_0", "return self.L_T + self.L_t.mean(1) + self.L_0"),
+    ],
+    "03_score_matching": [
+        ("return -eps/schedule", "return eps/schedule"),
+        ("return -score*schedule.at(\"sqrt_one_minus_alphas_cumprod\"", "return -score*schedule.at(\"sqrt_alphas_cumprod\""),
+        ("means + (a.sqrt()*var0", "means + (a*var0"),
+        ("return divergence + 0.5*(s**2).sum(1)", "return divergence + (s**2).sum(1)"),
+        ("[:, i] for i in range(x.shape[1])", "[:, 0] for i in range(x.shape[1])"),
+        ("x + delta/2*score(x) + delta**0.5*z", "x + delta*score(x) + delta**0.5*z"),
+        ("delta/2*score(x) + delta**0.5*z", "delta/2*score(x) + delta*z"),
+        ("scale*(1 - abar), steps", "scale*abar, steps"),
+    ],
+    "04_reverse_sampler": [
+        ("prev = prev + self.noise_scale(k, v)*z", "prev = prev + self.noise_scale(k, v)**2*z"),
+        ("if int(timestep) > 0:", "if int(timestep) >= 0:"),
+        ("z = randn(output.shape, generator, output.device, output.dtype)", "z = torch.rand(output.shape, generator=generator).to(output)"),
+        ("if self.variance_type == \"fixed_small\": return small.sqrt()", "if self.variance_type == \"fixed_small\": return large.sqrt()"),
+        ("return large.sqrt().item()", "return large.log().sqrt().item()"),
+        ("(0.5*small.log()).exp()", "small.log().exp()"),
+        ("share = (v + 1)/2", "share = v + 1"),
+        ("share*large.log().item() + (1 - share)*small.log().item()", "share*small.log().item() + (1 - share)*large.log().item()"),
+        ("self.steps = self.schedule.respace(timesteps)", "self.steps = self.schedule"),
+        ("round(T*(k+1)/n) - 1", "round(T*(k+1)/n)"),
+        ("ts = i*(T//n) + self.config.steps_offset", "ts = i*(T//n)"),
+        ("(model_output[:, :C], model_output[:, C:]", "(model_output[:, C:], model_output[:, :C]"),
+        ("x0.clamp(-c.clip_sample_range, c.clip_sample_range) if", "x0.clamp(0, c.clip_sample_range) if"),
+        ("return x0.clamp(-s, s)/s", "return x0.clamp(-s, s)"),
+        ("return self.schedule.velocity(sample, timesteps, noise)", "return self.schedule.velocity(noise, timesteps, sample)"),
+    ],
+}
+cases = [(chapter, old, new) for chapter, changes in mistakes.items() for old, new in changes]
+
+
+def test_there_are_enough_of_them():
+    assert len(cases) >= 40 and len(set(cases)) == len(cases)
+    for case in cases: listed(*case)                                   # each fits exactly one place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chapter", mistakes)
+def test_every_listed_mistake_is_caught(chapter):
+    healthy, = run_mutants(chapter, [(0, chapter_cells(chapter)[0][0])])
+    assert healthy is None, f"the chapter fails without any mistake: {healthy}"
+    results = run_mutants(chapter, [listed(chapter, old, new) for old, new in mistakes[chapter]], jobs=2)
+    print(f"{chapter}: {sum(r is not None for r in results)} of {len(results)} caught")
+    alive = [change for change, r in zip(mistakes[chapter], results) if r is None]
+    assert not alive, f"not noticed: {alive}"
+    strange = [(c, r) for c, r in zip(mistakes[chapter], results) if "timed out" in str(r) or "SyntaxError" in str(r)]
+    assert not strange, strange
