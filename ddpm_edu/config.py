@@ -131,7 +131,7 @@ def load_config(
     if missing: warnings.warn(f"{path} does not say {', '.join(missing)}: the defaults are used")
     return entries
 
-# %% ../nbs/appendix/D_config.ipynb #a78459bd
+# %% ../nbs/appendix/D_config.ipynb #fe2bef14
 @contextmanager
 def staged_folder(
     folder,              # where the files shall be in the end; made if needed
@@ -145,8 +145,11 @@ def staged_folder(
     try:
         yield stage
         written = [p for p in sorted(stage.rglob("*")) if p.is_file()]
+        (stage/".mode").touch()
+        mode = (stage/".mode").stat().st_mode                                  # safetensors makes files that only their owner may read
         for path in written:
             with open(path, "rb+") as f: os.fsync(f.fileno())
+            os.chmod(path, mode)
         for path in written:
             target = folder/path.relative_to(stage)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ sys.exit(not ok)
 def run(notebook, cwd=root):
     "nbdev's runner in a fresh process: torch's state and threads are not shared between notebooks."
     env = {**os.environ, "MPLBACKEND": "Agg", "IN_TEST": "1"}
-    return subprocess.run([sys.executable, "-c", runner, str(notebook)], cwd=cwd, env=env, capture_output=True, text=True, timeout=1200)
+    return subprocess.run([sys.executable, "-c", runner, str(notebook)], cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("notebook", notebooks, ids=lambda p: str(p.relative_to(root/"nbs").with_suffix("")))
