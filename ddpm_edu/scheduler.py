@@ -34,7 +34,7 @@ def _draw(shape, generator, device, dtype):
     where = device if generator is None else generator.device
     return torch.randn(tuple(shape), generator=generator, device=where, dtype=dtype).to(device or where)
 
-# %% ../nbs/04_reverse_sampler.ipynb #712f509a
+# %% ../nbs/04_reverse_sampler.ipynb #8edbcb9e
 VARIANCE_TYPES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned", "learned_range")
 SPACINGS = ("leading", "trailing", "linspace")
 
@@ -44,6 +44,7 @@ class DDPMSchedulerOutput(Output):
     prev_sample: Tensor                        # x_{t-1}, (B, C, H, W)
     pred_original_sample: Tensor|None = None   # estimate of x_0, (B, C, H, W)
 
+# %% ../nbs/04_reverse_sampler.ipynb #53641f52
 class DDPMScheduler(ConfigMixin):
     "The reverse process: which timesteps to visit, and one step from x_t to x_{t-1} (Algorithm 2)."
     config_name, diffusers_name, order = "scheduler_config.json", "DDPMScheduler", 1

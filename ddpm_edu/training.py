@@ -63,7 +63,7 @@ def ema_weights(
         for a, w in zip(averaged, current): a.lerp_(w, share)
     return torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=average)
 
-# %% ../nbs/07_training.ipynb #e7d42342
+# %% ../nbs/07_training.ipynb #9a423aea
 @dataclass
 class TrainConfig:
     "What a training run needs to know besides the network, the schedule and the data. The defaults suit a laptop; the paper's own are in comments."
@@ -90,14 +90,16 @@ class TrainConfig:
         check_number("weight_decay", self.weight_decay, 0); check_number("ema_decay", self.ema_decay, 0, 1, open_hi=True)
         check_choice("decay", self.decay, ("cosine", "constant")); check_choice("mixed_precision", self.mixed_precision, ("no", "fp16", "bf16")); check_choice("loss", self.loss, bound.LOSSES)
 
-    def lr_at(self,
-        step:int,                # 0, 1, ..., steps-1
-    )->float:                    # learning rate
-        "The learning rate of a step: a function of the step alone, so nothing has to be saved for it."
-        if step < self.warmup_steps: return self.lr*(step + 1)/self.warmup_steps
-        if self.decay == "constant": return self.lr
-        done = (step - self.warmup_steps)/max(1, self.steps - self.warmup_steps)    # 0..1
-        return self.lr*0.5*(1 + math.cos(math.pi*done))
+# %% ../nbs/07_training.ipynb #818c54f9
+@patch
+def lr_at(self:TrainConfig,
+    step:int,                # 0, 1, ..., steps-1
+)->float:                    # learning rate
+    "The learning rate of a step: a function of the step alone, so nothing has to be saved for it."
+    if step < self.warmup_steps: return self.lr*(step + 1)/self.warmup_steps
+    if self.decay == "constant": return self.lr
+    done = (step - self.warmup_steps)/max(1, self.steps - self.warmup_steps)    # 0..1
+    return self.lr*0.5*(1 + math.cos(math.pi*done))
 
 # %% ../nbs/07_training.ipynb #ab36b5f1
 @contextmanager

@@ -174,7 +174,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
     def forward(self, x, temb=None): return self.conv(double(x))       # (B, C, 2H, 2W)
 
-# %% ../nbs/05_unet.ipynb #32b024a3
+# %% ../nbs/05_unet.ipynb #b844f1d9
 class DownBlock(nn.Module):
     "One level on the way down."
     def __init__(self,
@@ -202,6 +202,7 @@ class DownBlock(nn.Module):
         for d in self.downsamplers: outs.append(x := d(x, temb))                               # (B, c_out, H/2, W/2)
         return outs
 
+# %% ../nbs/05_unet.ipynb #e0660375
 class MidBlock(nn.Module):
     "The bottom: residual block, attention, residual block."
     def __init__(self,
@@ -301,12 +302,13 @@ def check_fit(
     if rough_size(o) > MAX_PARAMETERS: raise ValueError(f"this network would have about {rough_size(o):.1e} parameters, at most {MAX_PARAMETERS:.1e} are allowed: "
         f"use smaller block_out_channels (now {c}), layers_per_block ({o['layers_per_block']}) or num_class_embeds ({o['num_class_embeds']})")
 
-# %% ../nbs/05_unet.ipynb #55de153a
+# %% ../nbs/05_unet.ipynb #a9bd766b
 @dataclass
 class UNetOutput(Output):
     "What `UNet` returns."
     sample:Tensor            # the prediction, (B, out_channels, H, W)
 
+# %% ../nbs/05_unet.ipynb #306d200f
 class UNet(ModelMixin, nn.Module):
     "Predicts the noise in an image, given the time: the U-Net of Appendix B, with the options of diffusers' `UNet2DModel`."
     diffusers_name = "UNet2DModel"
@@ -358,7 +360,7 @@ class UNet(ModelMixin, nn.Module):
         self.conv_norm_out = nn.GroupNorm(o.norm_num_groups, o.block_out_channels[0], o.norm_eps)
         self.conv_out = nn.Conv2d(o.block_out_channels[0], o.out_channels, 3, padding=1)
 
-# %% ../nbs/05_unet.ipynb #b4b0f51e
+# %% ../nbs/05_unet.ipynb #36766919
 @patch
 def build_time(self:UNet, o):
     "Make what turns t, and the class, into the time embedding."
@@ -368,6 +370,7 @@ def build_time(self:UNet, o):
     self.time_embedding = TimeMLP(2*width if self.fourier else width, c_temb)
     self.class_embedding = nn.Embedding(o.num_class_embeds, c_temb) if o.num_class_embeds else None
 
+# %% ../nbs/05_unet.ipynb #adf5a149
 @patch
 def build_down(self:UNet, o, resnet, attention)->list:
     "Make the way down; return the widths of its results, in order."
@@ -379,6 +382,7 @@ def build_down(self:UNet, o, resnet, attention)->list:
         c_skips += [c]*o.layers_per_block + ([] if last else [c])
     return c_skips
 
+# %% ../nbs/05_unet.ipynb #bedaa37c
 @patch
 def build_mid(self:UNet, o, resnet, attention):
     "Make the bottom, if there is one."
@@ -421,7 +425,7 @@ def forward(self:UNet,
     if self.fourier: x = (x/t.view(-1, 1, 1, 1)).to(x.dtype)
     return UNetOutput(x) if return_dict else (x,)
 
-# %% ../nbs/05_unet.ipynb #fc98a337
+# %% ../nbs/05_unet.ipynb #38e9afdb
 @patch
 def check_input(self:UNet,
     sample,                          # as in `forward`
@@ -449,6 +453,7 @@ def check_input(self:UNet,
         raise ValueError(f"timestep must be a number or a tensor of shape (), (1,) or ({B},), got {timestep.dtype} of shape {tuple(timestep.shape)}")
     return timestep.reshape(-1).to(sample.device)                                     # (1,) or (B,)
 
+# %% ../nbs/05_unet.ipynb #8f334e96
 @patch
 def enable_gradient_checkpointing(self:UNet):
     "Compute the inside of every residual block again for the gradient instead of keeping it: less memory, about a third more time."
