@@ -31,7 +31,7 @@ class Slow(ImageDataset):
     def batch(self, *args): time.sleep(pause); return super().batch(*args)
 unet = UNet(**{**unet_config("tiny"), "dropout": dropout})
 trainer = Trainer(unet, DDPMScheduler(), Slow(images), out, TrainConfig(steps=steps, batch_size=8, checkpoint_every=every, log_every=1, warmup_steps=2), cpu=True, progress_bar=False)
-print("processes", trainer.accelerator.num_processes, flush=True)
+sys.stdout.write(f"processes {trainer.accelerator.num_processes}\\n"); sys.stdout.flush()      # one write: two processes share the channel
 trainer.train(resume=True)
 """
 
