@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PARTS', 'to_unit_range', 'numpy_to_pil', 'evaluating', 'ImagePipelineOutput', 'DDPMPipeline', 'check_index']
 
-# %% ../nbs/06_pipeline.ipynb #c6d2d13e
+# %% ../nbs/06_pipeline.ipynb #75e6d367
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from .checks import check_choice, check_int
-from .config import Config, ConfigMixin, FORMAT_VERSION, Output, find_folder, read_json, staged_folder, weights_file
+from .config import Config, FORMAT_VERSION, Output, check_dtype, find_folder, finish_saving, own_file, read_json, staged_folder, upload, weights_patterns
 from .forward_process import check_floats
 from .scheduler import DDPMScheduler, randn
-from .unet import UNet
+from .unet import PRESETS, UNet, unet_config
 
-# %% ../nbs/06_pipeline.ipynb #7a7c5ea4
+# %% ../nbs/06_pipeline.ipynb #699a3c65
 def to_unit_range(
     x:Tensor,            # images in [-1, 1], (B, C, H, W); what lies outside is clipped
 )->Tensor:               # float32 or float64, values in [0, 1]
@@ -27,10 +27,11 @@ def to_unit_range(
     return (x.to(torch.promote_types(x.dtype, torch.float32))/2 + 0.5).clamp(0, 1)
 
 def numpy_to_pil(
-    images,              # numpy array, (B, H, W, C) with C = 1 or 3, values in [0, 1]
+    images,              # numpy array, (B, H, W, C) or (H, W, C) with C = 1 or 3, values in [0, 1]
 )->list:                 # Pillow images, mode "L" or "RGB"
     "Pictures that can be shown and saved."
     from PIL import Image
+    if images.ndim == 3: images = images[None]                                 # one image, (H, W, C)
     pixels = (images*255).round().astype("uint8")                              # (B, H, W, C)
     return [Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p) for p in pixels]
 
@@ -46,7 +47,7 @@ def evaluating(
     finally:
         for m, mode in modes.items(): m.training = mode
 
-# %% ../nbs/06_pipeline.ipynb #03711fe5
+# %% ../nbs/06_pipeline.ipynb #9d07acc9
 @dataclass
 class ImagePipelineOutput(Output):
     "What a pipeline returns."
@@ -71,6 +72,7 @@ class DDPMPipeline:
     def device(self)->torch.device: return next(self.unet.parameters()).device            # where it runs
     @property
     def dtype(self)->torch.dtype: return next(p.dtype for p in self.unet.parameters() if p.is_floating_point())    # type of its weights
+    numpy_to_pil = staticmethod(numpy_to_pil)                                             # as a method, for those who look for it here
     def to(self, *args, **kwargs):               # a device, a floating type, or both, as for `nn.Module.to`
         "Move the network; returns the pipeline."
         self.unet.to(*args, **kwargs)
@@ -162,7 +164,7 @@ def check_start(self:DDPMPipeline, start, batch_size):
         raise ValueError(f"start must have shape ({batch_size}, {self.unet.config.in_channels}, height, width), batch_size={batch_size} noisy images, got {tuple(start.shape)}")
     return start.to(self.device, self.dtype)
 
-# %% ../nbs/06_pipeline.ipynb #375eb740
+# %% ../nbs/06_pipeline.ipynb #44d3c184
 PARTS = {"scheduler": DDPMScheduler, "unet": UNet}         # name of the part -> our class
 
 @patch
@@ -174,34 +176,59 @@ def index(self:DDPMPipeline)->dict:      # entries of model_index.json
 @patch
 def save_pretrained(self:DDPMPipeline,
     save_directory,                      # folder, made if needed
+    safe_serialization:bool=True,        # False: weights as a pickled .bin, for programs of before 2023
     variant:str|None=None,               # part of the weights file's name, such as "fp16"
+    max_shard_size="10GB",               # a larger network is saved in several files; a number of bytes or a string such as "500MB"
+    push_to_hub:bool=False,              # upload it too?
     dtype:torch.dtype|None=None,         # store the weights in this type; None: as they are
+    **hub,                               # of `push_to_hub`: repo_id (else the folder's name), token, private, ...
 ):
     "Write the index, the scheduler and the network: all of them or none."
+    weights = dict(safe_serialization=safe_serialization, variant=variant, max_shard_size=max_shard_size, dtype=dtype)
     with staged_folder(save_directory) as stage:
         (stage/self.config_name).write_text(json.dumps(self.index(), indent=2) + "\n", encoding="utf-8")
         self.scheduler.save_pretrained(stage/"scheduler")
-        self.unet.save_pretrained(stage/"unet", variant=variant, dtype=dtype)
+        self.unet.save_pretrained(stage/"unet", **weights)
+    if push_to_hub: self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub, **weights)
 
-# %% ../nbs/06_pipeline.ipynb #53744749
+@patch
+def push_to_hub(self:DDPMPipeline,
+    repo_id:str,                         # "owner/name", or "name" for a repository of your own
+    commit_message:str|None=None,        # None: the library's
+    private:bool|None=None,              # if the repository is new: hidden from others?
+    token:str|None=None,                 # None: the one of `hf auth login`
+    create_pr:bool=False,                # propose the change instead of making it?
+    subfolder:str|None=None,             # folder of the repository to put the files in
+    **save,                              # options of `save_pretrained`
+)->str:                                  # address of the commit
+    "Upload what `save_pretrained` would write."
+    return upload(lambda folder: self.save_pretrained(folder, **save), repo_id, commit_message, private, token, create_pr, subfolder)
+
+# %% ../nbs/06_pipeline.ipynb #15c82891
 def check_index(
     entries:dict,        # what model_index.json says
     path,                # where it is, for the message
 ):
     "Refuse a folder that holds another kind of pipeline."
-    for name, ours in {None: DDPMPipeline, **PARTS}.items():
-        found = entries.get("_class_name" if name is None else name)
-        found = found[-1] if isinstance(found, (list, tuple)) and len(found) == 2 else found
-        if found not in (ours.diffusers_name, ours.__name__):
-            raise ValueError(f"{path}: {name or 'the pipeline'} is {found!r}, but a DDPM needs {ours.diffusers_name!r}")
+    if entries.get("_class_name") not in (DDPMPipeline.diffusers_name, DDPMPipeline.__name__):
+        raise ValueError(f"{path}: the pipeline is {entries.get('_class_name')!r}, but a DDPM needs {DDPMPipeline.diffusers_name!r}")
+    for name, ours in PARTS.items():
+        found = entries.get(name)
+        library, kind = found if isinstance(found, (list, tuple)) and len(found) == 2 else ("diffusers", found)
+        if kind not in (ours.diffusers_name, ours.__name__) or library not in ("diffusers", "ddpm_edu"):
+            raise ValueError(f"{path}: {name} is {found!r}, but a DDPM needs ['diffusers', {ours.diffusers_name!r}]")
+    others = [k for k, v in entries.items() if not k.startswith("_") and k not in PARTS and v not in (None, [None, None])]
+    if others: raise ValueError(f"{path} has parts that a DDPM does not know: {', '.join(others[:5])}")
 
-# %% ../nbs/06_pipeline.ipynb #57b30435
+# %% ../nbs/06_pipeline.ipynb #41bb3a88
 @patch(cls_method=True)
 def from_pretrained(
     cls:DDPMPipeline,
     name_or_path,                        # a folder, a bundled name such as "fashion-mnist", or a hub id such as "google/ddpm-cifar10-32"
     torch_dtype:torch.dtype|None=None,   # type of the weights in memory; None: float32, whatever the file holds
-    variant:str|None=None,               # which weights file: `diffusion_pytorch_model.VARIANT.safetensors`
+    dtype:torch.dtype|None=None,         # the same, by its newer name
+    variant:str|None=None,               # which copy of the weights: "fp16" reads `diffusion_pytorch_model.fp16.safetensors`
+    subfolder:str|None=None,             # folder inside it that holds the pipeline
     revision:str|None=None,              # hub only: branch, tag or commit
     cache_dir=None,                      # hub only: where downloads are kept
     local_files_only:bool=False,         # hub only: never go online
@@ -210,12 +237,49 @@ def from_pretrained(
     scheduler=None,                      # a scheduler to use instead of the saved one
 ):                                       # a pipeline, its network in eval mode
     "Load a pipeline that this library or diffusers has saved."
-    files = [f"{where}{f}" for where in ("", "unet/", "scheduler/") for f in ("*.json", weights_file(variant))]
-    folder = find_folder(name_or_path, files, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
-    path = folder/cls.config_name
-    if not path.is_file(): raise FileNotFoundError(f"no {cls.config_name} in {folder}: is it a folder that a pipeline's save_pretrained wrote?")
+    check_dtype(dtype, torch_dtype)
+    root = cls.download(name_or_path, variant, subfolder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
+    root = own_file(root, subfolder or "")
+    finish_saving(root)
+    path = own_file(root, cls.config_name)
+    if not path.is_file(): raise FileNotFoundError(f"no {cls.config_name} in {root}: is it a folder that a pipeline's save_pretrained wrote?")
     check_index(read_json(path), path)
-    place = lambda name: name if (folder/name).is_dir() else None              # the oldest checkpoints keep all files in one folder
-    scheduler = scheduler or DDPMScheduler.from_pretrained(folder, subfolder=place("scheduler"))
-    unet = unet or UNet.from_pretrained(folder, subfolder=place("unet"), torch_dtype=torch_dtype, variant=variant)
+    place = lambda name: name if (root/name).is_dir() else None                # the oldest checkpoints keep all files in one folder
+    scheduler = scheduler or DDPMScheduler.from_pretrained(root, subfolder=place("scheduler"))
+    unet = unet or UNet.from_pretrained(root, subfolder=place("unet"), dtype=dtype or torch_dtype, variant=variant)
     return cls(unet, scheduler)
+
+@patch(cls_method=True)
+def download(
+    cls:DDPMPipeline,
+    name_or_path,                        # as for `from_pretrained`
+    variant:str|None=None,               # as for `from_pretrained`
+    subfolder:str|None=None,             # as for `from_pretrained`
+    **hub,                               # revision, cache_dir, local_files_only, token of `from_pretrained`
+)->Path:                                 # a local folder
+    "Bring a pipeline's files to this machine, without loading them."
+    where = [f"{subfolder}/{part}" if subfolder else part for part in ("", "unet/", "scheduler/")]
+    return find_folder(name_or_path, [f"{w}*.json" for w in where] + weights_patterns(variant, folders=where), weights_patterns(variant, "bin", where), **hub)
+
+# %% ../nbs/06_pipeline.ipynb #06ff86ea
+@patch(cls_method=True)
+def from_pipe(
+    cls:DDPMPipeline,
+    pipeline,                            # a pipeline of ours, or of diffusers
+    **parts,                             # unet, scheduler: to use instead of its own
+):                                       # a pipeline that shares the other parts
+    "A second pipeline with the same network, no copy."
+    if surplus := set(parts) - set(PARTS): raise TypeError(f"from_pipe got {', '.join(sorted(surplus))}; the parts of a DDPM are {', '.join(sorted(PARTS))}")
+    return cls(**{name: parts.get(name) or pipeline.components[name] for name in PARTS})
+
+@patch(cls_method=True)
+def from_config(
+    cls:DDPMPipeline,
+    config,                              # a name in `unet.PRESETS` such as "cifar10", or {"unet": arguments, "scheduler": arguments}
+):                                       # a pipeline with random weights, in eval mode
+    "Build a pipeline that is not trained yet."
+    if isinstance(config, str):
+        large = config in ("lsun-256", "celebahq-256")
+        config = {"unet": unet_config(config), "scheduler": {"variance_type": "fixed_small" if large else "fixed_large"}}
+    if not isinstance(config, dict) or set(config) - set(PARTS): raise TypeError(f"config must be one of {', '.join(PRESETS)}, or a dict with the arguments of 'unet' and 'scheduler'; got {config!r}")
+    return cls(UNet.from_config(config.get("unet", {})).eval(), DDPMScheduler.from_config(config.get("scheduler", {})))

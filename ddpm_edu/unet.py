@@ -308,11 +308,12 @@ class UNetOutput(Output):
     "What `UNet` returns."
     sample:Tensor            # the prediction, (B, out_channels, H, W)
 
-# %% ../nbs/05_unet.ipynb #306d200f
+# %% ../nbs/05_unet.ipynb #05dd089a
 class UNet(ModelMixin, nn.Module):
     "Predicts the noise in an image, given the time: the U-Net of Appendix B, with the options of diffusers' `UNet2DModel`."
     diffusers_name = "UNet2DModel"
     refused_config = {"class_embed_type": None, "num_train_timesteps": None}
+    old_names = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}     # as checkpoints of 2022 call the attention's matrices
 
     @register_to_config
     def __init__(self,
@@ -466,7 +467,7 @@ def disable_gradient_checkpointing(self:UNet):
     for m in self.modules():
         if isinstance(m, ResnetBlock): m.gradient_checkpointing = False
 
-# %% ../nbs/05_unet.ipynb #805fddde
+# %% ../nbs/05_unet.ipynb #eb8697ca
 _authors = dict(freq_shift=1, flip_sin_to_cos=False, norm_eps=1e-6, attention_head_dim=None)     # their code's choices: sines first, one head
 PRESETS = {
     "cifar10": dict(sample_size=32, block_out_channels=(128, 256, 256, 256), dropout=0.1, downsample_padding=0,              # App. B: 4 levels, dropout 0.1
@@ -481,8 +482,10 @@ PRESETS = {
         down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"), **_authors),                            # ours, for tests
 }
 
+PRESETS["celebahq-256"] = PRESETS["lsun-256"]                                                                               # App. B: the same network
+
 def unet_config(
-    name:str,                # "cifar10", "lsun-256", "fashion-mnist" or "tiny"
+    name:str,                # "cifar10", "lsun-256", "celebahq-256", "fashion-mnist" or "tiny"
 )->dict:                     # arguments of `UNet`, yours to change
     "The arguments of a named network: `UNet(**unet_config('cifar10'))`."
     return dict(PRESETS[check_choice("name", name, PRESETS)])
