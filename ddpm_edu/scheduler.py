@@ -108,7 +108,7 @@ def __len__(self:DDPMScheduler): return len(self.schedule)
 @patch
 def __repr__(self:DDPMScheduler): return f"DDPMScheduler({', '.join(f'{k}={v!r}' for k, v in self.config.items() if k != 'trained_betas' or v is not None)})"
 
-# %% ../nbs/04_reverse_sampler.ipynb #38e53480
+# %% ../nbs/04_reverse_sampler.ipynb #96c09e59
 @patch
 def set_timesteps(self:DDPMScheduler,
     num_inference_steps:int|None=None,   # how many timesteps to visit, 1..T
@@ -134,8 +134,9 @@ def spaced(self:DDPMScheduler,
     if self.config.timestep_spacing == "linspace":                              # 0, ..., T-1, both ends
         import numpy as np
         return torch.from_numpy(np.linspace(0, T-1, n).round().astype(np.int64))
-    if self.config.timestep_spacing == "trailing":                              # ends at T-1: T-1, T-1-T/n, ..., rounded half to even
-        return torch.tensor([round(T*(k+1)/n) - 1 for k in range(n)])
+    if self.config.timestep_spacing == "trailing":                              # ends at T-1: T-1, T-1-T/n, ...
+        stride = T - (T - T/n)                                                  # T/n, rounded as diffusers does: at a half it decides which way
+        return torch.tensor([round(T - k*stride) - 1 for k in reversed(range(n))])
     ts = i*(T//n) + self.config.steps_offset                                    # begins at 0: 0, T//n, 2 (T//n), ...
     if ts[-1] >= T: raise ValueError(f"num_inference_steps={n} with steps_offset={self.config.steps_offset} would start at timestep {ts[-1]}, but the last is {T-1}; use fewer steps or steps_offset=0")
     return ts
