@@ -267,6 +267,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'ddpm_edu.scheduler.DDPMSchedulerOutput': ( 'reverse_sampler.html#ddpmscheduleroutput',
                                                                                 'ddpm_edu/scheduler.py'),
                                     'ddpm_edu.scheduler._draw': ('reverse_sampler.html#_draw', 'ddpm_edu/scheduler.py'),
+                                    'ddpm_edu.scheduler.given_betas': ('reverse_sampler.html#given_betas', 'ddpm_edu/scheduler.py'),
                                     'ddpm_edu.scheduler.randn': ('reverse_sampler.html#randn', 'ddpm_edu/scheduler.py')},
             'ddpm_edu.score_matching': { 'ddpm_edu.score_matching.GaussianMixture': ( 'score_matching.html#gaussianmixture',
                                                                                       'ddpm_edu/score_matching.py'),

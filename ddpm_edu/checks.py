@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['check_choice', 'check_int', 'check_number', 'check_bool']
 
-# %% ../nbs/appendix/F_checks.ipynb #abf9ebdd
-import difflib, math, numbers
+# %% ../nbs/appendix/F_checks.ipynb #81359896
+import difflib, math, numbers, sys
 
 # %% ../nbs/appendix/F_checks.ipynb #bec49e33
 def check_choice(
@@ -37,7 +37,7 @@ def check_int(
         raise ValueError(f"{name} must be {limits}{f' ({why})' if why else ''}, got {value}")
     return int(value)
 
-# %% ../nbs/appendix/F_checks.ipynb #2b0ff84d
+# %% ../nbs/appendix/F_checks.ipynb #80bce308
 def check_number(
     name:str,            # argument's name, for the message
     value,               # what the caller passed
@@ -51,7 +51,7 @@ def check_number(
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
     low_ok = value > lo if open_lo else value >= lo
     high_ok = value < hi if open_hi else value <= hi
-    if not (low_ok and high_ok and math.isfinite(value)):
+    if not (low_ok and high_ok and abs(value) <= sys.float_info.max):         # neither infinite, nor NaN, nor a whole number too large for a float
         left, right = "(" if open_lo or lo==-math.inf else "[", ")" if open_hi or hi==math.inf else "]"
         raise ValueError(f"{name} must be a finite number in {left}{lo:g}, {hi:g}{right}, got {value!r}")
     return float(value)

@@ -6,17 +6,18 @@ written so that nothing is ever lost half-way. Section: none, this is plumbing. 
 # %% auto #0
 __all__ = ['FORMAT_VERSION', 'MAX_JSON', 'WEIGHTS_NAME', 'MANIFEST', 'ASSETS', 'Config', 'plain', 'register_to_config',
            'read_json', 'ConfigMixin', 'known_options', 'weights_file', 'index_file', 'variant_of', 'publish',
-           'finish_saving', 'publish_or_undo', 'staged_folder', 'seal', 'bundled', 'find_folder', 'weights_patterns',
+           'finish_saving', 'publish_or_undo', 'seal', 'staged_folder', 'bundled', 'find_folder', 'weights_patterns',
            'own_file', 'upload', 'compare_tables', 'ModelMixin', 'digest', 'write_weights', 'check_variant',
            'find_weights', 'shards', 'open_safetensors', 'open_pickled', 'read_weights', 'check_numbers', 'check_dtype',
            'Output']
 
-# %% ../nbs/appendix/D_config.ipynb #3f60903c
+# %% ../nbs/appendix/D_config.ipynb #3afd952f
 import difflib, functools, hashlib, importlib.util, inspect, json, os, pickle, re, shutil, tempfile, warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 import torch
 from fastcore.basics import patch
+from .checks import check_choice
 
 # %% ../nbs/appendix/D_config.ipynb #f3168521
 class Config(dict):
@@ -192,7 +193,7 @@ def finish_saving(
     for ready in sorted(Path(folder).glob(".ready-*")):
         if (ready/MANIFEST).is_file(): publish(ready, Path(folder))
 
-# %% ../nbs/appendix/D_config.ipynb #0cd31010
+# %% ../nbs/appendix/D_config.ipynb #a4bc991a
 def publish_or_undo(
     ready:Path,          # as for `publish`
     folder:Path,         # as for `publish`
@@ -211,6 +212,18 @@ def publish_or_undo(
             elif not (ready/name).exists(): (folder/name).unlink(missing_ok=True)
         shutil.rmtree(ready, ignore_errors=True)
         raise
+
+# %% ../nbs/appendix/D_config.ipynb #b8e36d83
+def seal(
+    stage:Path,          # folder of files that are complete
+):
+    "Force the files to disk, make them as readable as any other, and write their list."
+    names = [p.relative_to(stage).as_posix() for p in sorted(stage.rglob("*")) if p.is_file()]
+    (stage/MANIFEST).write_text(json.dumps(names))
+    mode = (stage/MANIFEST).stat().st_mode                         # safetensors makes files that only their owner may read
+    for name in (*names, MANIFEST):
+        with open(stage/name, "rb+") as f: os.fsync(f.fileno())
+        os.chmod(stage/name, mode)
 
 @contextmanager
 def staged_folder(
@@ -232,17 +245,6 @@ def staged_folder(
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         if new: shutil.rmtree(folder, ignore_errors=True)
-
-def seal(
-    stage:Path,          # folder of files that are complete
-):
-    "Force the files to disk, make them as readable as any other, and write their list."
-    names = [p.relative_to(stage).as_posix() for p in sorted(stage.rglob("*")) if p.is_file()]
-    (stage/MANIFEST).write_text(json.dumps(names))
-    mode = (stage/MANIFEST).stat().st_mode                         # safetensors makes files that only their owner may read
-    for name in (*names, MANIFEST):
-        with open(stage/name, "rb+") as f: os.fsync(f.fileno())
-        os.chmod(stage/name, mode)
 
 # %% ../nbs/appendix/D_config.ipynb #9645b05f
 ASSETS = Path(importlib.util.find_spec("ddpm_edu").origin).parent/"assets"    # what ships inside the package
@@ -460,20 +462,21 @@ def check_variant(
     if variant is None or isinstance(variant, str) and re.fullmatch(r"\w+", variant): return variant
     raise ValueError(f"variant must be letters, digits and underscores, such as 'fp16', or None; got {variant!r}")
 
-# %% ../nbs/appendix/D_config.ipynb #889b97aa
+# %% ../nbs/appendix/D_config.ipynb #03a2729d
 def find_weights(
     root,                                # the folder that was asked for
     subfolder:str|None=None,             # folder inside it that holds the weights
     variant:str|None=None,               # which copy
+    use_safetensors:bool|None=None,      # True: never pickled files; False: only those; None: safetensors if there are any, else pickled
 )->list:                                 # paths
-    "The files that hold a network's weights; safetensors if there are any, else pickled ones."
+    "The files that hold a network's weights."
     folder = Path(root)/(subfolder or "")
-    for kind in ("safetensors", "bin"):
+    for kind in {True: ["safetensors"], False: ["bin"], None: ["safetensors", "bin"]}[check_choice("use_safetensors", use_safetensors, (True, False, None))]:
         single, index = folder/weights_file(check_variant(variant), kind), folder/index_file(variant, kind)
         if index.is_file(): return shards(root, index, kind)
         if single.is_file(): return [own_file(root, single.relative_to(root))]
     there = sorted(p.name for p in folder.glob(f"{WEIGHTS_NAME}*"))
-    hint = f"; the folder has {', '.join(there)}: variant=... chooses a copy" if there else ", nor under another name: is the download complete?"
+    hint = f"; the folder has {', '.join(there)}: variant=... and use_safetensors=... choose among them" if there else ", nor under another name: is the download complete?"
     raise FileNotFoundError(f"no weights at {folder/weights_file(variant)}{hint}")
 
 def shards(
@@ -550,7 +553,7 @@ def check_numbers(
     bad = [k for k, v in weights.items() if v.is_floating_point() and not v.float().isfinite().all()]
     if bad: warnings.warn(f"{source} has NaN or infinite weights in {', '.join(bad[:3])}{' and others' if len(bad) > 3 else ''}: its images will be useless")
 
-# %% ../nbs/appendix/D_config.ipynb #d8e7f1a7
+# %% ../nbs/appendix/D_config.ipynb #77c2f97b
 @patch(cls_method=True)
 def from_pretrained(
     cls:ModelMixin,
@@ -559,6 +562,7 @@ def from_pretrained(
     torch_dtype:torch.dtype|None=None,   # type of the weights in memory; None: float32, whatever the file holds
     dtype:torch.dtype|None=None,         # the same, by its newer name
     variant:str|None=None,               # which copy of the weights: "fp16" reads `diffusion_pytorch_model.fp16.safetensors`
+    use_safetensors:bool|None=None,      # True: never pickled .bin files; False: only those; None: safetensors if there are any, else pickled
     revision:str|None=None,              # hub only: branch, tag or commit
     cache_dir=None,                      # hub only: where downloads are kept
     local_files_only:bool=False,         # hub only: never go online
@@ -567,11 +571,11 @@ def from_pretrained(
 ):                                       # the network, in eval mode
     "Load a network and its weights."
     kind, where = check_dtype(dtype, torch_dtype), f"{subfolder}/" if subfolder else ""
-    root = find_folder(name_or_path, [f"{where}*.json", *weights_patterns(variant, folders=[where])], weights_patterns(variant, "bin", [where]),
+    root = find_folder(name_or_path, [f"{where}*.json", *weights_patterns(variant, folders=[where])], [] if use_safetensors else weights_patterns(variant, "bin", [where]),
         revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
     config = cls.load_config(root, subfolder)
     with torch.device("meta"): expected = cls.from_config(config, **overrides).state_dict()
-    weights = read_weights(find_weights(root, subfolder, variant), expected, cls.old_names)
+    weights = read_weights(find_weights(root, subfolder, variant, use_safetensors), expected, cls.old_names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                    # said once already, above
         model = cls.from_config(config, **overrides)

@@ -204,14 +204,14 @@ def push_to_hub(self:DDPMPipeline,
     "Upload what `save_pretrained` would write."
     return upload(lambda folder: self.save_pretrained(folder, **save), repo_id, commit_message, private, token, create_pr, subfolder)
 
-# %% ../nbs/06_pipeline.ipynb #15c82891
+# %% ../nbs/06_pipeline.ipynb #29e2f546
 def check_index(
     entries:dict,        # what model_index.json says
     path,                # where it is, for the message
 ):
     "Refuse a folder that holds another kind of pipeline."
     if entries.get("_class_name") not in (DDPMPipeline.diffusers_name, DDPMPipeline.__name__):
-        raise ValueError(f"{path}: the pipeline is {entries.get('_class_name')!r}, but a DDPM needs {DDPMPipeline.diffusers_name!r}")
+        raise ValueError(f"{path}: the pipeline's _class_name is {entries.get('_class_name')!r}, but a DDPM needs {DDPMPipeline.diffusers_name!r}")
     for name, ours in PARTS.items():
         found = entries.get(name)
         library, kind = found if isinstance(found, (list, tuple)) and len(found) == 2 else ("diffusers", found)
@@ -220,7 +220,7 @@ def check_index(
     others = [k for k, v in entries.items() if not k.startswith("_") and k not in PARTS and v not in (None, [None, None])]
     if others: raise ValueError(f"{path} has parts that a DDPM does not know: {', '.join(others[:5])}")
 
-# %% ../nbs/06_pipeline.ipynb #41bb3a88
+# %% ../nbs/06_pipeline.ipynb #9b30cbf6
 @patch(cls_method=True)
 def from_pretrained(
     cls:DDPMPipeline,
@@ -228,6 +228,7 @@ def from_pretrained(
     torch_dtype:torch.dtype|None=None,   # type of the weights in memory; None: float32, whatever the file holds
     dtype:torch.dtype|None=None,         # the same, by its newer name
     variant:str|None=None,               # which copy of the weights: "fp16" reads `diffusion_pytorch_model.fp16.safetensors`
+    use_safetensors:bool|None=None,      # True: never pickled .bin files; False: only those; None: safetensors if there are any, else pickled
     subfolder:str|None=None,             # folder inside it that holds the pipeline
     revision:str|None=None,              # hub only: branch, tag or commit
     cache_dir=None,                      # hub only: where downloads are kept
@@ -246,7 +247,7 @@ def from_pretrained(
     check_index(read_json(path), path)
     place = lambda name: name if (root/name).is_dir() else None                # the oldest checkpoints keep all files in one folder
     scheduler = scheduler or DDPMScheduler.from_pretrained(root, subfolder=place("scheduler"))
-    unet = unet or UNet.from_pretrained(root, subfolder=place("unet"), dtype=dtype or torch_dtype, variant=variant)
+    unet = unet or UNet.from_pretrained(root, subfolder=place("unet"), dtype=dtype or torch_dtype, variant=variant, use_safetensors=use_safetensors)
     return cls(unet, scheduler)
 
 @patch(cls_method=True)

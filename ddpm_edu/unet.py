@@ -245,7 +245,7 @@ class UpBlock(nn.Module):
         for u in self.upsamplers: x = u(x, temb)             # (B, c_out, 2H, 2W)
         return x
 
-# %% ../nbs/05_unet.ipynb #ebea9941
+# %% ../nbs/05_unet.ipynb #5fe4e3da
 MAX_CHANNELS, MAX_PARAMETERS = 2**14, 2**32       # more than this is taken for a mistake
 CHOICES = dict(time_embedding_type=("positional", "fourier"), mid_block_type=("UNetMidBlock2D", None),
     down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("UpBlock2D", "AttnUpBlock2D"),
@@ -264,7 +264,8 @@ def check_options(
             raise ValueError(f"{name} must be a tuple or list with one entry per level, 1 to 16 of them, got {o[name]!r}")
     if isinstance(o["sample_size"], tuple) and len(o["sample_size"]) != 2:
         raise ValueError(f"sample_size must be a whole number or a pair (height, width), got {o['sample_size']!r}")
-    each = lambda name: o[name] if isinstance(o[name], tuple) else (o[name],)
+    several = ("down_block_types", "up_block_types", "block_out_channels", "sample_size")
+    each = lambda name: o[name] if name in several and isinstance(o[name], tuple) else (o[name],)
     for name, allowed in CHOICES.items():
         for value in each(name): check_choice(name, value, allowed)
     for name, (lo, hi) in WHOLE.items():

@@ -61,7 +61,7 @@ mistakes = {
         ("share = (v + 1)/2", "share = v + 1"),
         ("share*large.log().item() + (1 - share)*small.log().item()", "share*small.log().item() + (1 - share)*large.log().item()"),
         ("self.steps = self.schedule.respace(timesteps)", "self.steps = self.schedule"),
-        ("round(T*(k+1)/n) - 1", "round(T*(k+1)/n)"),
+        ("round(T - k*stride) - 1", "round(T - k*stride)"),
         ("ts = i*(T//n) + self.config.steps_offset", "ts = i*(T//n)"),
         ("(model_output[:, :C], model_output[:, C:]", "(model_output[:, C:], model_output[:, :C]"),
         ("x0.clamp(-c.clip_sample_range, c.clip_sample_range) if", "x0.clamp(0, c.clip_sample_range) if"),

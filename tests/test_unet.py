@@ -94,7 +94,7 @@ def test_signature_and_defaults_are_diffusers():
     assert forward[0] == forward[1]
 
 
-@pytest.mark.parametrize("name, count", {"cifar10": 35_746_307, "lsun-256": 113_673_219, "fashion-mnist": 1_112_801, "tiny": 44_969}.items())
+@pytest.mark.parametrize("name, count", {"cifar10": 35_746_307, "lsun-256": 113_673_219, "celebahq-256": 113_673_219, "fashion-mnist": 1_112_801, "tiny": 44_969}.items())
 def test_presets(name, count):
     from diffusers import UNet2DModel
     with torch.device("meta"): ours, theirs = UNet(**unet_config(name)), UNet2DModel(**unet_config(name))
