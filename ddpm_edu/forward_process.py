@@ -32,7 +32,7 @@ def make_betas(
     remains = lambda u: math.cos((u + 0.008)/1.008*math.pi/2)**2                # of the image, at the fraction u of the way
     return torch.tensor([min(1 - remains((i+1)/T)/remains(i/T), 0.999) for i in range(T)], dtype=torch.float32)
 
-# %% ../nbs/01_forward_process.ipynb #e6b2df4c
+# %% ../nbs/01_forward_process.ipynb #62aadc40
 class NoiseSchedule:
     r"Everything that follows from $\beta_1,\dots,\beta_T$: tables with one entry per timestep 0..T-1, and the Gaussians of section 2."
     def __init__(self,
@@ -53,14 +53,14 @@ class NoiseSchedule:
         self.posterior_mean_coef1, self.posterior_mean_coef2 = prev.sqrt()*betas/(1 - abar), alphas.sqrt()*(1 - prev)/(1 - abar)
         self.snr = abar/(1 - abar)                                             # signal-to-noise ratio
         self.log_snr = self.snr.log()
+        self.T = len(betas)                                                    # number of timesteps
+        self._entries, self._ends_in_noise = {}, bool((abar == 0).any())
 
-    @property
-    def T(self)->int: return len(self.betas)                                   # number of timesteps
     def __len__(self): return self.T
     def __repr__(self): return f"NoiseSchedule(T={self.T}, betas {self.betas[0]:.3g}..{self.betas[-1]:.3g}, final alphas_cumprod {self.alphas_cumprod[-1]:.3g})"
     def double(self): return type(self)(self.betas.double())                   # the same in float64, for proofs
 
-# %% ../nbs/01_forward_process.ipynb #547bed4b
+# %% ../nbs/01_forward_process.ipynb #472f9316
 def check_timesteps(
     t,               # what the caller passed
     T:int,           # number of timesteps
@@ -68,11 +68,12 @@ def check_timesteps(
 )->int|Tensor:       # an int, or int64, () or (B,), on the device of `x`
     "The timesteps, or an error if they are not whole numbers 0..T-1, one for all images or one for each."
     if type(t) is int and 0 <= t < T: return t
-    ts = torch.as_tensor(t, device=x.device)
+    ts = t if isinstance(t, Tensor) and t.device == x.device else torch.as_tensor(t, device=x.device)
     if ts.dtype == torch.bool or ts.is_floating_point() or ts.is_complex(): raise TypeError(f"timesteps must be whole numbers, got {ts.dtype}")
     if ts.ndim and ts.shape not in ((1,), x.shape[:1]):
         raise ValueError(f"timesteps must have shape () or ({x.shape[0] if x.ndim else 1},), one for each image, got {tuple(ts.shape)}")
-    if not ((ts >= 0) & (ts < T)).all(): raise ValueError(f"timesteps must be between 0 and {T-1} (they are 0-based, T={T}), got {ts.tolist()}")
+    lo, hi = ts.aminmax() if ts.numel() else (ts.new_zeros(()),)*2
+    if lo.item() < 0 or hi.item() >= T: raise ValueError(f"timesteps must be between 0 and {T-1} (they are 0-based, T={T}), got {ts.tolist()}")
     return ts.long()
 
 def check_floats(
@@ -85,7 +86,7 @@ def check_floats(
     if not x.is_floating_point(): raise TypeError(f"{name} must hold floating-point values in the model's range [-1, 1], got {x.dtype}; for bytes use x.float()/127.5 - 1")
     if like is not None and x.shape != like.shape: raise ValueError(f"{name} must have the shape {tuple(like.shape)} of the images, got {tuple(x.shape)}")
 
-# %% ../nbs/01_forward_process.ipynb #4dd35d2e
+# %% ../nbs/01_forward_process.ipynb #137154cd
 @patch
 def at(self:NoiseSchedule,
     name:str,        # a table, such as "betas"
@@ -93,9 +94,22 @@ def at(self:NoiseSchedule,
     x:Tensor,        # what it will be multiplied with, (B, ...)
 )->Tensor:           # float32 or, for float64 images, float64; broadcasts against `x`
     "The table's entries at `t`, shaped to multiply `x`. Never rounded to half precision: see the end of this chapter."
-    t, table = check_timesteps(t, self.T, x), getattr(self, name)
-    value = table[t] if isinstance(t, int) else table.to(x.device)[t]          # () or (B,); a scalar stays on the CPU, where it costs no transfer
-    value = value.to(torch.promote_types(x.dtype, torch.float32))
+    return self.look_up(name, check_timesteps(t, self.T, x), x)
+
+@patch
+def look_up(self:NoiseSchedule,
+    name:str,        # a table, such as "betas"
+    t,               # timesteps that `check_timesteps` has approved
+    x:Tensor,        # what it will be multiplied with, (B, ...)
+)->Tensor:           # as for `at`
+    "`at`, without another check of `t`."
+    if isinstance(t, int):                                                     # a scalar stays on the CPU, where it costs no transfer
+        if name not in self._entries: self._entries[name] = getattr(self, name).unbind()     # T tensors of shape (): faster to take than to cut out
+        value = self._entries[name][t]                                         # ()
+    else:
+        table = getattr(self, name).to(x.device)
+        value = table.index_select(0, t) if t.ndim else table[t]               # () or (B,)
+    if value.dtype != x.dtype: value = value.to(torch.promote_types(x.dtype, torch.float32))
     return value.view(-1, *[1]*(x.ndim-1)) if value.ndim else value            # () or (B, 1, 1, 1)
 
 @patch
@@ -106,10 +120,11 @@ def q_sample(self:NoiseSchedule,
 )->Tensor:           # x_t, like `x0`
     r"Draw $x_t \sim q(x_t|x_0)$, given the noise: equation (4)."
     check_floats("x0", x0); check_floats("noise", noise, x0)
-    a, s = (self.at(table, t, x0).to(x0.dtype) for table in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))   # (B, 1, 1, 1)
+    t = check_timesteps(t, self.T, x0)
+    a, s = (self.look_up(table, t, x0).to(x0.dtype) for table in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))   # (B, 1, 1, 1)
     return a*x0 + s*noise
 
-# %% ../nbs/01_forward_process.ipynb #2f6fe3eb
+# %% ../nbs/01_forward_process.ipynb #2333fa10
 @patch
 def q_mean_variance(self:NoiseSchedule,
     x0:Tensor,       # clean images, (B, C, H, W)
@@ -127,10 +142,18 @@ def q_posterior(self:NoiseSchedule,
 ):                   # mean, like `x0`; variance, broadcasts against it
     r"Mean $\tilde\mu_t$ and variance $\tilde\beta_t$ of $q(x_{t-1}|x_t,x_0)$: equations (6) and (7). At `t = 0` they are `x0` and 0."
     check_floats("x0", x0); check_floats("x_t", x_t, x0)
-    mean = self.at("posterior_mean_coef1", t, x0)*x0 + self.at("posterior_mean_coef2", t, x0)*x_t      # (B, C, H, W)
-    return mean, self.at("posterior_variance", t, x0)
+    return self.posterior_mean(x0, x_t, t), self.at("posterior_variance", t, x0)
 
-# %% ../nbs/01_forward_process.ipynb #53b12286
+@patch
+def posterior_mean(self:NoiseSchedule,
+    x0:Tensor,       # clean images, (B, C, H, W)
+    x_t:Tensor,      # noisy images, like `x0`
+    t,               # timesteps 0..T-1, an int or (B,)
+)->Tensor:           # like `x0`
+    r"$\tilde\mu_t$ alone: equation (7)."
+    return self.at("posterior_mean_coef1", t, x0)*x0 + self.at("posterior_mean_coef2", t, x0)*x_t      # (B, C, H, W)
+
+# %% ../nbs/01_forward_process.ipynb #5fd1e494
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction", "mu")
 
 @patch
@@ -157,7 +180,7 @@ def predict_x0(self:NoiseSchedule,
     if prediction_type == "mu": return (output - self.at("posterior_mean_coef2", t, x_t)*x_t)/self.at("posterior_mean_coef1", t, x_t)
     a, s = self.at("sqrt_alphas_cumprod", t, x_t), self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
     if prediction_type == "v_prediction": return a*x_t - s*output
-    if not a.all(): raise ValueError(f"prediction_type='epsilon' cannot give x_0 at a timestep where alphas_cumprod is 0 (zero terminal SNR): "
+    if self._ends_in_noise and not a.all(): raise ValueError(f"prediction_type='epsilon' cannot give x_0 at a timestep where alphas_cumprod is 0 (zero terminal SNR): "
         "nothing of the image is left in x_t. Use 'v_prediction' or 'sample', or a schedule that is not rescaled")
     return (x_t - s*output)/a
 

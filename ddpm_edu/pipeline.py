@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PARTS', 'to_unit_range', 'numpy_to_pil', 'evaluating', 'ImagePipelineOutput', 'DDPMPipeline', 'check_index']
 
-# %% ../nbs/06_pipeline.ipynb #75e6d367
+# %% ../nbs/06_pipeline.ipynb #cd13afe9
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from torch import Tensor
-from .checks import check_choice, check_int
+from .checks import check_bool, check_choice, check_int
 from .config import Config, FORMAT_VERSION, Output, check_dtype, find_folder, finish_saving, own_file, read_json, staged_folder, upload, weights_patterns
 from .forward_process import check_floats
 from .scheduler import DDPMScheduler, randn
@@ -95,7 +95,7 @@ def progress_bar(self:DDPMPipeline,
     if (iterable is None) == (total is None): raise ValueError("pass iterable or total, one of the two")
     return tqdm(iterable, total=total, **self._bar_options)
 
-# %% ../nbs/06_pipeline.ipynb #faec9c8c
+# %% ../nbs/06_pipeline.ipynb #02600c69
 @patch
 def sample_shape(self:DDPMPipeline,
     batch_size:int,      # number of images
@@ -111,18 +111,20 @@ def sample_loop(self:DDPMPipeline,
     timesteps,                   # which to visit, falling
     generator=None,              # torch.Generator, or a list with one for each image
     callback=None,               # called as callback(pipeline, number of the step, t, dict with sample and pred_original_sample)
+    unet=None,                   # what to call for the prediction; None: `self.unet`
 )->Tensor:                       # x_0 in about [-1, 1], (B, C, H, W)
     "The loop of Algorithm 2."
+    unet = unet or self.unet
     for i, t in enumerate(self.progress_bar(timesteps)):
         with torch.inference_mode():
-            output = self.unet(x_t, t).sample                                  # epsilon_theta(x_t, t), (B, C, H, W)
+            output = unet(x_t, t).sample                                       # epsilon_theta(x_t, t), (B, C, H, W)
             x_t, x0 = self.scheduler.step(output, t, x_t, generator=generator, return_dict=False)
         if callback is None: continue
         changed = callback(self, i, int(t), {"sample": x_t, "pred_original_sample": x0}) or {}
         x_t = changed.get("sample", x_t)
     return x_t
 
-# %% ../nbs/06_pipeline.ipynb #5cbc8e6f
+# %% ../nbs/06_pipeline.ipynb #f27f1466
 @patch
 def __call__(self:DDPMPipeline,
     batch_size:int=1,                # number of images
@@ -133,6 +135,7 @@ def __call__(self:DDPMPipeline,
     start:Tensor|None=None,          # x_t to begin with, (B, C, H, W); None: noise
     start_timestep:int|None=None,    # its t, one of the timesteps visited; None: the first of them
     callback_on_step_end=None,       # a function that looks on, as for `sample_loop`
+    compile:bool=False,              # let `torch.compile` translate the network first? Takes a minute, once for each batch size, and a C++ compiler
 ):                                   # `ImagePipelineOutput`, or (images,)
     "Draw images from noise: Algorithm 2."
     check_int("batch_size", batch_size); check_choice("output_type", output_type, ("pil", "np", "pt"))
@@ -141,13 +144,19 @@ def __call__(self:DDPMPipeline,
     if start_timestep is not None: timesteps = timesteps[self.first_step(start, start_timestep):]
     if start is None: x_t = randn(self.sample_shape(batch_size), generator, self.device, self.dtype)*self.scheduler.init_noise_sigma
     else: x_t = self.check_start(start, batch_size)
-    with evaluating(self.unet): x0 = self.sample_loop(x_t, timesteps, generator, callback_on_step_end)
+    with evaluating(self.unet): x0 = self.sample_loop(x_t, timesteps, generator, callback_on_step_end, self.translated() if check_bool("compile", compile) else None)
     images = to_unit_range(x0)                                                 # (B, C, H, W)
     if output_type != "pt": images = images.cpu().movedim(1, -1).numpy()       # (B, H, W, C)
     if output_type == "pil": images = numpy_to_pil(images)
     return ImagePipelineOutput(images) if return_dict else (images,)
 
-# %% ../nbs/06_pipeline.ipynb #3416b620
+# %% ../nbs/06_pipeline.ipynb #ddc5ecf2
+@patch
+def translated(self:DDPMPipeline):       # calls like `self.unet`
+    "The network as `torch.compile` translates it, made once for each network; it shares the weights."
+    if getattr(self, "_translated", (None,))[0] is not self.unet: self._translated = self.unet, torch.compile(self.unet)
+    return self._translated[1]
+
 @patch
 def first_step(self:DDPMPipeline, start, start_timestep):
     "Where in the scheduler's timesteps to begin."

@@ -309,7 +309,7 @@ class UNetOutput(Output):
     "What `UNet` returns."
     sample:Tensor            # the prediction, (B, out_channels, H, W)
 
-# %% ../nbs/05_unet.ipynb #05dd089a
+# %% ../nbs/05_unet.ipynb #82ba1701
 class UNet(ModelMixin, nn.Module):
     "Predicts the noise in an image, given the time: the U-Net of Appendix B, with the options of diffusers' `UNet2DModel`."
     diffusers_name = "UNet2DModel"
@@ -361,6 +361,7 @@ class UNet(ModelMixin, nn.Module):
         self.build_up(o, resnet, attention, c_skips)
         self.conv_norm_out = nn.GroupNorm(o.norm_num_groups, o.block_out_channels[0], o.norm_eps)
         self.conv_out = nn.Conv2d(o.block_out_channels[0], o.out_channels, 3, padding=1)
+        self.to(memory_format=torch.channels_last)         # a pixel's channels lie side by side in memory: chapter 11 measures why
 
 # %% ../nbs/05_unet.ipynb #36766919
 @patch
@@ -404,7 +405,7 @@ def build_up(self:UNet, o, resnet, attention, c_skips):
         self.up_blocks.append(UpBlock(c_in, mine, c, resnet, attention if attends else nn.Identity, None if last else make))
         c_in = c
 
-# %% ../nbs/05_unet.ipynb #e97ab2fa
+# %% ../nbs/05_unet.ipynb #ba02e0ee
 @patch
 def forward(self:UNet,
     sample:Tensor,                   # noisy images, (B, in_channels, H, W), floats
@@ -418,6 +419,7 @@ def forward(self:UNet,
     if class_labels is not None: temb = temb + self.class_embedding(class_labels)     # (B, c_temb)
     temb = self.act(temb)
     x = 2*sample - 1 if self.center_input_sample else sample                          # (B, in_channels, H, W)
+    x = x.contiguous(memory_format=torch.channels_last)                               # and so it stays until the end
     skips = [self.conv_in(x)]                                                         # [(B, width of the first level, H, W)]
     for block in self.down_blocks: skips += block(skips[-1], temb)
     x = skips[-1]                                                                     # (B, width of the last level, H/2^(L-1), W/2^(L-1)), L levels
@@ -425,6 +427,7 @@ def forward(self:UNet,
     for block in self.up_blocks: x = block(x, skips, temb)                            # in the end (B, width of the first level, H, W)
     x = self.conv_out(F.silu(self.conv_norm_out(x)))                                  # (B, out_channels, H, W)
     if self.fourier: x = (x/t.view(-1, 1, 1, 1)).to(x.dtype)
+    x = x.contiguous()                                                                # as callers expect
     return UNetOutput(x) if return_dict else (x,)
 
 # %% ../nbs/05_unet.ipynb #38e9afdb

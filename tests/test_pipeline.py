@@ -181,3 +181,17 @@ def test_bundled_pipeline_is_small_and_works_in_both_libraries():
     assert ours.dtype == torch.float32 and not ours.unet.training
     a, b = (p(batch_size=2, generator=seeds(0)[0], num_inference_steps=15, output_type="np").images for p in (ours, theirs))
     assert np.abs(a - b).max() <= 1e-4 and a.std() > 0.1
+
+
+def test_compile_is_a_choice_and_keeps_up_with_the_weights(pipe, monkeypatch):
+    "With the compiler's front end alone: the same images, one translation for a network, and no stale weights."
+    made, real = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net, **options: made.append(net) or real(net, backend="eager", **options))
+    draw = lambda compile: pipe(batch_size=2, num_inference_steps=3, generator=seeds(1)[0], output_type="pt", compile=compile).images
+    assert not made and (draw(True) - draw(False)).abs().max() < 1e-5 and len(made) == 1
+    with torch.no_grad(): pipe.unet.conv_out.bias.add_(0.5)
+    assert (draw(True) - draw(False)).abs().max() < 1e-5 and len(made) == 1
+    torch.manual_seed(5)
+    pipe.unet = UNet(**small).eval()
+    assert (draw(True) - draw(False)).abs().max() < 1e-5 and len(made) == 2
+    assert pipe.unet.training is False and "_translated" not in pipe.components
