@@ -95,7 +95,7 @@ def progress_bar(self:DDPMPipeline,
     if (iterable is None) == (total is None): raise ValueError("pass iterable or total, one of the two")
     return tqdm(iterable, total=total, **self._bar_options)
 
-# %% ../nbs/06_pipeline.ipynb #02600c69
+# %% ../nbs/06_pipeline.ipynb #092e833b
 @patch
 def sample_shape(self:DDPMPipeline,
     batch_size:int,      # number of images
@@ -114,7 +114,7 @@ def sample_loop(self:DDPMPipeline,
     unet=None,                   # what to call for the prediction; None: `self.unet`
 )->Tensor:                       # x_0 in about [-1, 1], (B, C, H, W)
     "The loop of Algorithm 2."
-    unet = unet or self.unet
+    unet = self.unet if unet is None else unet
     for i, t in enumerate(self.progress_bar(timesteps)):
         with torch.inference_mode():
             output = unet(x_t, t).sample                                       # epsilon_theta(x_t, t), (B, C, H, W)
@@ -229,7 +229,7 @@ def check_index(
     others = [k for k, v in entries.items() if not k.startswith("_") and k not in PARTS and v not in (None, [None, None])]
     if others: raise ValueError(f"{path} has parts that a DDPM does not know: {', '.join(others[:5])}")
 
-# %% ../nbs/06_pipeline.ipynb #9b30cbf6
+# %% ../nbs/06_pipeline.ipynb #9d47afa8
 @patch(cls_method=True)
 def from_pretrained(
     cls:DDPMPipeline,
@@ -255,8 +255,8 @@ def from_pretrained(
     if not path.is_file(): raise FileNotFoundError(f"no {cls.config_name} in {root}: is it a folder that a pipeline's save_pretrained wrote?")
     check_index(read_json(path), path)
     place = lambda name: name if (root/name).is_dir() else None                # the oldest checkpoints keep all files in one folder
-    scheduler = scheduler or DDPMScheduler.from_pretrained(root, subfolder=place("scheduler"))
-    unet = unet or UNet.from_pretrained(root, subfolder=place("unet"), dtype=dtype or torch_dtype, variant=variant, use_safetensors=use_safetensors)
+    if scheduler is None: scheduler = DDPMScheduler.from_pretrained(root, subfolder=place("scheduler"))
+    if unet is None: unet = UNet.from_pretrained(root, subfolder=place("unet"), dtype=dtype or torch_dtype, variant=variant, use_safetensors=use_safetensors)
     return cls(unet, scheduler)
 
 @patch(cls_method=True)
@@ -271,7 +271,7 @@ def download(
     where = [f"{subfolder}/{part}" if subfolder else part for part in ("", "unet/", "scheduler/")]
     return find_folder(name_or_path, [f"{w}*.json" for w in where] + weights_patterns(variant, folders=where), weights_patterns(variant, "bin", where), **hub)
 
-# %% ../nbs/06_pipeline.ipynb #06ff86ea
+# %% ../nbs/06_pipeline.ipynb #fea14a18
 @patch(cls_method=True)
 def from_pipe(
     cls:DDPMPipeline,
@@ -280,7 +280,7 @@ def from_pipe(
 ):                                       # a pipeline that shares the other parts
     "A second pipeline with the same network, no copy."
     if surplus := set(parts) - set(PARTS): raise TypeError(f"from_pipe got {', '.join(sorted(surplus))}; the parts of a DDPM are {', '.join(sorted(PARTS))}")
-    return cls(**{name: parts.get(name) or pipeline.components[name] for name in PARTS})
+    return cls(**{**pipeline.components, **{name: part for name, part in parts.items() if part is not None}})
 
 @patch(cls_method=True)
 def from_config(
