@@ -107,3 +107,27 @@ def test_sampling_holds_no_more_tensors_with_more_steps():
     count = lambda p, i, t, state: alive.append(sum(isinstance(o, torch.Tensor) for o in gc.get_objects())) if i in (2, 30) else None
     pipe(num_inference_steps=40, callback_on_step_end=count)
     assert alive[1] <= alive[0]
+
+
+def test_kept_memory_spares_page_faults():
+    "In a process of its own: forward passes that keep everything for the gradient, before and after the setting."
+    import platform
+    import subprocess
+    import sys
+    if platform.libc_ver()[0] != "glibc": pytest.skip("keep_memory is for glibc")
+    script = """
+import resource, torch
+from ddpm_edu.training import keep_memory
+from ddpm_edu.unet import UNet, unet_config
+unet, x = UNet(**unet_config("fashion-mnist")), torch.randn(64, 1, 28, 28)
+def faults():
+    unet(x, 5); unet(x, 5)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3): unet(x, 5)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+usual = faults()
+assert keep_memory()
+print(usual, faults())
+"""
+    usual, kept = map(int, subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
+    assert usual > 1000 and kept < usual/4
