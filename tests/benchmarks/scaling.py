@@ -1,6 +1,7 @@
-"""Time against batch, steps, resolution and channels, with the slope that one expects; draws `scaling.png`.
+"""Time and memory against batch, steps, resolution and channels, with the slope that one expects; draws `scaling.png`.
 
 Convolutions grow with the square of the side, attention with its fourth power: the measured slope lies between."""
+import multiprocessing
 import statistics
 import sys
 import time
@@ -8,47 +9,52 @@ import warnings
 
 import torch
 
-from .common import SMALL
+from .common import SMALL, high_water
 
 
 def measure(batch=4, steps=10, side=32, width=32):
-    "Median seconds of one run of the pipeline with a small network."
+    "Median seconds of one run of the pipeline with a small network, and the MB that it needs above what the process holds."
     from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
     torch.manual_seed(0)
     pipe = DDPMPipeline(UNet(**SMALL | dict(sample_size=side, block_out_channels=(width, 2*width, 2*width))), DDPMScheduler())
     pipe.set_progress_bar_config(disable=True)
     pipe(batch_size=batch, num_inference_steps=1, output_type="pt")
-    times = []
+    times, before = [], high_water(reset=True)
     for _ in range(3):
         start = time.perf_counter()
         pipe(batch_size=batch, num_inference_steps=steps, output_type="pt")
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.median(times), (high_water() - before)/1024
 
 
 CURVES = {"batch": ([1, 4, 16, 64, 256], 1, dict(steps=2)), "steps": ([10, 100, 1000], 1, dict(batch=1, width=8, side=28)), "side": ([28, 64, 128], (2, 4), dict(steps=2)), "width": ([16, 32, 64, 128], 2, dict(steps=2))}
 
 
 def curves():
-    "name -> (values, seconds, expected exponent)"
-    return {name: (values, [measure(**{**fixed, name: v}) for v in values], slope) for name, (values, slope, fixed) in CURVES.items()}
+    "name -> (values, seconds, MB, expected exponent of the seconds)"
+    found, Pool = {}, multiprocessing.get_context("spawn").Pool          # a process for each point: memory that one has kept would hide the next one's
+    for name, (values, slope, fixed) in CURVES.items():
+        with Pool(1, maxtasksperchild=1) as pool: times, memory = zip(*[pool.apply(measure, kwds={**fixed, name: v}) for v in values])
+        found[name] = values, times, memory, slope
+    return found
 
 
 def show(found, out):
     import math
-    for name, (values, times, slope) in found.items():
+    for name, (values, times, memory, slope) in found.items():
         got = math.log(times[-1]/times[-2])/math.log(values[-1]/values[-2])
-        print(f"{name:6}", ", ".join(f"{v}: {t:.3f} s" for v, t in zip(values, times)), f"; slope at the end {got:.2f}, expected {slope}")
+        print(f"{name:6}", ", ".join(f"{v}: {t:.3f} s {m:.0f} MB" for v, t, m in zip(values, times, memory)), f"; slope at the end {got:.2f}, expected {slope}")
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(1, 4, figsize=(12, 3), layout="constrained", sharey=True)
-    for ax, (name, (values, times, slope)) in zip(axes, found.items()):
+    fig, axes = plt.subplots(2, 4, figsize=(12, 5), layout="constrained", sharey="row", sharex="col")
+    for (ax, below), (name, (values, times, memory, slope)) in zip(axes.T, found.items()):
+        below.loglog(values, [max(m, 0.1) for m in memory], "o-", color="C1")
         ax.loglog(values, times, "o-", label="measured")
         for k in slope if isinstance(slope, tuple) else (slope,): ax.loglog(values, [times[-1]*(v/values[-1])**k for v in values], "--", color="0.5", label=f"slope {k}")
-        ax.set(xlabel={"batch": "batch", "steps": "steps", "side": "height and width", "width": "channels of the first level"}[name], xticks=values, xticklabels=values)
-        ax.minorticks_off(); ax.legend()
-    axes[0].set_ylabel("seconds")
+        below.set(xlabel={"batch": "batch", "steps": "steps", "side": "height and width", "width": "channels of the first level"}[name], xticks=values, xticklabels=values)
+        ax.minorticks_off(); below.minorticks_off(); ax.legend()
+    axes[0, 0].set_ylabel("seconds"); axes[1, 0].set_ylabel("MB, at least 0.1")
     fig.savefig(out, dpi=120)
 
 
