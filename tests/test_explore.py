@@ -1,4 +1,6 @@
-"Explorers: the saved notebook holds what a browser needs to move the slider without a kernel."
+"Explorers: the saved notebooks hold what a browser needs to move each slider without a kernel."
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -6,37 +8,89 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddpm_edu import explore
 from ddpm_edu.data import SLICE, load_fashion_mnist
-from ddpm_edu.explore import explore_forward
 
-notebook = Path(__file__).parent.parent/"nbs"/"appendix"/"C_explorers.ipynb"
+nbs = Path(__file__).parent.parent/"nbs"
 MIME = "application/vnd.jupyter.widget-state+json"
+# chapter -> the explorers that it shows, by the panel's class
+shown_in = {"01_forward_process": ["forward", "posterior"], "02_variational_bound": ["bound"], "03_score_matching": ["score"], "04_reverse_sampler": ["sampler"],
+            "05_unet": ["unet"], "06_pipeline": ["sampler"], "07_training": ["bound"], "11_speed": ["roof"], "appendix/C_explorers": ["forward"]}
 
 
-def test_saved_state_is_complete():
-    "The link, the stack and all its pictures are saved with the notebook, and refer to one another."
-    state = json.loads(notebook.read_text())["metadata"].get("widgets", {}).get(MIME, {}).get("state")
-    assert state, "run the notebook with its widget state stored"
-    link = next(m["state"] for m in state.values() if m["model_name"] == "LinkModel")
-    (slider, value), (stack, index) = link["source"], link["target"]
-    at = lambda ref: state[ref.removeprefix("IPY_MODEL_")]
-    assert (value, index) == ("value", "selected_index") and at(slider)["model_name"] == "IntSliderModel" and at(stack)["model_name"] == "StackModel"
-    pages = [at(child) for child in at(stack)["state"]["children"]]
-    assert {p["model_name"] for p in pages} == {"ImageModel"} and at(slider)["state"]["max"] == len(pages) - 1
-    # a browser rebuilds what a model refers to before the model itself: a circle would never end
-    refers = {name: set(re.findall("IPY_MODEL_([0-9a-f]+)", json.dumps(model["state"]))) for name, model in state.items()}
-    link_id = next(name for name, model in state.items() if model["model_name"] == "LinkModel")
-    below = lambda name: {name}.union(*(below(other) for other in refers[name]))
-    assert not any(link_id in below(name) for name in refers[link_id])
-    shown = {v["model_id"] for c in json.loads(notebook.read_text())["cells"] for o in c.get("outputs", [])
-             for k, v in o.get("data", {}).items() if k.endswith("widget-view+json")}
-    assert shown and shown <= set(state)
+def saved(name):
+    "The widgets of a notebook, and the ids of those that its cells show."
+    nb = json.loads((nbs/f"{name}.ipynb").read_text())
+    state = nb["metadata"].get("widgets", {}).get(MIME, {}).get("state", {})
+    shown = [data["application/vnd.jupyter.widget-view+json"]["model_id"] for c in nb["cells"] for o in c.get("outputs", [])
+             for data in [o.get("data", {})] if "application/vnd.jupyter.widget-view+json" in data]
+    return state, shown
+
+
+def below(state, name):
+    "A widget and all that it refers to."
+    found, todo = set(), [name]
+    while todo:
+        if (name := todo.pop()) in found: continue
+        found.add(name)
+        todo += re.findall("IPY_MODEL_([0-9a-f]+)", json.dumps(state[name]["state"]))
+    return found
+
+
+@pytest.mark.parametrize("chapter", shown_in)
+def test_saved_explorers_are_complete(chapter):
+    state, shown = saved(chapter)
+    assert len(shown) == len(shown_in[chapter])
+    for panel, kind in zip(shown, shown_in[chapter]):
+        mine = {name: state[name] for name in below(state, panel)}
+        assert f"ddpm-{kind}" in state[panel]["state"]["_dom_classes"]
+        at = lambda ref: mine[ref.removeprefix("IPY_MODEL_")]
+        links = {name: m["state"] for name, m in mine.items() if m["model_name"] == "LinkModel"}
+        to_stack = next(link for link in links.values() if link["target"][1] == "selected_index")
+        to_slider = next(link for link in links.values() if link["target"][1] == "value")
+        stack, slider = at(to_stack["target"][0])["state"], at(to_stack["source"][0])
+        assert slider["model_name"] == "IntSliderModel" and to_slider["target"][0] == to_stack["source"][0] and at(to_slider["source"][0])["model_name"] == "PlayModel"
+        pages = [at(child)["state"]["value"] for child in stack["children"]]
+        assert len(set(pages)) == len(pages) == slider["state"]["max"] + 1 >= 8                  # as many pictures as places, no two alike
+        assert all(re.search(r"<img src='data:image/png;base64,[^']+' alt='[^']+'", page) for page in pages)
+        assert len(json.dumps(mine)) < 420_000
+        for name in links:                  # a browser rebuilds what a model refers to before the model itself: a circle would never end
+            assert not any(name in below(state, other) for other in re.findall("IPY_MODEL_([0-9a-f]+)", json.dumps(links[name])))
+
+
+def test_every_chapter_has_an_explorer():
+    chapters = {p.stem for p in nbs.glob("*.ipynb")} - {"index"}
+    assert chapters == {name for name in shown_in if "/" not in name}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_panel(channels):
+def test_live_panel(channels):
     x0 = load_fashion_mnist("test", root=SLICE).batch(range(4)).expand(4, channels, 28, 28)
-    panel = explore_forward(x0, generator=torch.Generator().manual_seed(0))
+    panel = explore.explore_forward(x0, generator=torch.Generator().manual_seed(0))
     before = panel.picture.value
-    panel.t.value = 500
-    assert before != panel.picture.value == panel.png(500, "linear") and "t = 500" in panel.readout.value
+    panel.slider.value = 500
+    assert before != panel.picture.value == panel.page(500, "linear") and "t = 500" in panel.picture.value
+
+
+def test_long_work_can_be_stopped():
+    "The cancel button of a sampler that never ends by itself: the panel goes back to what it showed."
+    import threading, time
+    from ddpm_edu import DDPMScheduler
+    calls = []
+    def model(x, t): calls.append(t); time.sleep(0.01); return x
+    panel = explore.explore_sampler(model, DDPMScheduler(), (1, 1, 8, 8), steps=(2, 1000), frames=[0, 2])
+    before = [page.value for page in panel.picture.children]
+    panel.menus["steps"].value = 1000
+    threading.Timer(0.3, panel.cancel.click).start()
+    panel.wait()
+    assert [page.value for page in panel.picture.children] == before and panel.menus["steps"].value == 2 and 5 < len(calls) < 500
+    assert panel.busy.layout.display == "none" and threading.active_count() < 20
+
+
+def test_pictures_are_readable():
+    "What lies in a page is a picture of the promised size, the one that `png` makes."
+    from PIL import Image
+    panel = explore.explore_posterior(frames=[1, 10])
+    data = re.search("base64,([^']+)", panel.picture.children[1].value)[1]
+    picture = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert picture.size == (640, 216) == Image.open(io.BytesIO(panel.png(10))).size
