@@ -153,6 +153,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ddpm_edu.explore.Explorer.png': ('appendix/c_explorers.html#explorer.png', 'ddpm_edu/explore.py'),
                                   'ddpm_edu.explore.Explorer.prepare': ( 'appendix/c_explorers.html#explorer.prepare',
                                                                          'ddpm_edu/explore.py'),
+                                  'ddpm_edu.explore.Explorer.render': ('appendix/c_explorers.html#explorer.render', 'ddpm_edu/explore.py'),
                                   'ddpm_edu.explore.Explorer.set_menus': ( 'appendix/c_explorers.html#explorer.set_menus',
                                                                            'ddpm_edu/explore.py'),
                                   'ddpm_edu.explore.Explorer.setting': ( 'appendix/c_explorers.html#explorer.setting',

@@ -60,38 +60,46 @@ def state(self:Explorer, *values, **named):
     "The numbers at a setting: what the picture shows."
     return self.numbers(**self.setting(*values, **named))
 
-# %% ../nbs/appendix/C_explorers.ipynb #83b7892f
+# %% ../nbs/appendix/C_explorers.ipynb #da12cf10
 @patch
-def png(self:Explorer,
-    *values,                   # of the controls, as for `setting`
-    **named,                   # or by name
-)->bytes:                      # a PNG file
-    "The picture at a setting."
+def render(self:Explorer,
+    state,                     # what `state` returns
+    title:str,                 # above the picture
+):                             # Pillow image, RGB
+    "The picture of a state."
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
-    state = self.state(*values, **named)
     with self.lock:                                                                           # one thread draws at a time
         if self.figure is None:
             self.figure = Figure(figsize=self.size, dpi=80, layout="constrained")
             FigureCanvasAgg(self.figure)
             self.figure.suptitle(" ", fontsize=9)
             self.make_figure(); self.draw(state)
-            self.figure.draw_without_rendering()                                              # arrange everything once,
+            for _ in range(2): self.figure.draw_without_rendering()                           # arrange everything at the beginning,
             self.figure.set_layout_engine("none")                                             # and never again: that takes longer than drawing
         self.draw(state)
-        self.figure.suptitle(state.text, fontsize=9)
+        self.figure.suptitle(title, fontsize=9)
         self.figure.canvas.draw()                                                             # once; savefig would draw twice
-        file, size = io.BytesIO(), self.figure.canvas.get_width_height()
-        Image.frombuffer("RGBA", size, self.figure.canvas.buffer_rgba()).convert("RGB").save(file, "PNG", compress_level=3)
+        return Image.frombuffer("RGBA", self.figure.canvas.get_width_height(), self.figure.canvas.buffer_rgba()).convert("RGB")
+
+# %% ../nbs/appendix/C_explorers.ipynb #11f68501
+@patch
+def png(self:Explorer,
+    *values,                   # of the controls, as for `setting`
+    **named,                   # or by name
+)->bytes:                      # a PNG file
+    "The picture at a setting, with its caption as title."
+    file, state = io.BytesIO(), self.state(*values, **named)
+    self.render(state, state.text).save(file, "PNG", compress_level=3)
     return file.getvalue()
 
 @patch
 def small_png(self:Explorer, *values, **named)->bytes:
-    "The picture at a setting with 32 colors, about a third of the size."
+    "The picture at a setting without title and with 32 colors, about a third of the size."
     from PIL import Image
     file = io.BytesIO()
-    Image.open(io.BytesIO(self.png(*values, **named))).quantize(32, Image.Quantize.MAXCOVERAGE).save(file, "PNG", optimize=True)
+    self.render(self.state(*values, **named), " ").quantize(32, Image.Quantize.MAXCOVERAGE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 # %% ../nbs/appendix/C_explorers.ipynb #7fcc815d

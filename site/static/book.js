@@ -1,0 +1,4 @@
+// Where the widget manager finds its icons: beside itself, seen from any page. RequireJS takes its settings from this variable.
+const vendor = (document.documentElement.dataset.content_root || "./") + "_static/vendor/";
+window.__jupyter_widgets_assets_path__ = vendor;
+window.require = { paths: Object.fromEntries(["base", "controls", "output", "html-manager", "html-manager/dist/libembed-amd"].map(part => ["@jupyter-widgets/" + part, vendor + part.split("/").pop()])) };
