@@ -43,13 +43,18 @@ def links(text):
     return re.sub(r"\]\((\.\./)+ddpm_edu/assets/fashion-mnist/README\.md\)", "](/model_card.md)", text)
 
 
+def numbered(text):
+    r"Display formulas with line breaks and a number of their own: Sphinx would wrap them into an environment that forbids `\tag`."
+    return re.sub(r"^\$\$(.*?)\$\$", lambda m: f"\\begin{{equation*}}{m[1]}\\end{{equation*}}" if "\\\\" in m[1] and "\\tag" in m[1] else m[0], text, flags=re.M | re.S)
+
+
 def for_readers(nb):
     "A notebook without what is meant for nbdev only; folded answers keep their mathematics."
     cells = []
     for cell in nb.cells:
         if cell.cell_type == "raw": continue
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"<details><summary>(.*?)</summary>\s*(.*?)\s*</details>", r"<details><summary>\1</summary>\n\n\2\n\n</details>", links(cell.source), flags=re.S)
+            cell.source = re.sub(r"<details><summary>(.*?)</summary>\s*(.*?)\s*</details>", r"<details><summary>\1</summary>\n\n\2\n\n</details>", numbered(links(cell.source)), flags=re.S)
         else:
             directives = " ".join(re.findall(r"^#\|(.*)", cell.source, re.M))
             if re.search(r"\b(default_exp|hide)\b", directives): continue

@@ -2,3 +2,7 @@
 const vendor = (document.documentElement.dataset.content_root || "./") + "_static/vendor/";
 window.__jupyter_widgets_assets_path__ = vendor;
 window.require = { paths: Object.fromEntries(["base", "controls", "output", "html-manager", "html-manager/dist/libembed-amd"].map(part => ["@jupyter-widgets/" + part, vendor + part.split("/").pop()])) };
+
+// The widget manager speaks to MathJax 2. Our widgets hold no formulas, so it may ask in vain.
+let mathjax;
+Object.defineProperty(window, "MathJax", { get: () => mathjax, set(value) { mathjax = value; if (value) value.Hub = { Queue() {} }; } });
