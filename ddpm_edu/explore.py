@@ -437,7 +437,7 @@ class BoundExplorer(Explorer):
         parts = w**power*self.errors
         return BoundState(power, scale, variance, self.timesteps, parts, parts.cumsum(0)/parts.sum())
 
-# %% ../nbs/appendix/C_explorers.ipynb #4d5f7668
+# %% ../nbs/appendix/C_explorers.ipynb #4b1a8cff
 @patch
 def make_figure(self:BoundExplorer):
     left, right = self.figure.subplots(1, 2)
@@ -452,7 +452,7 @@ def make_figure(self:BoundExplorer):
 def draw(self:BoundExplorer, s):
     ax = self.figure.axes[0]
     for bar, part in zip(self._bars, s.parts.tolist()): bar.set_height(part)
-    ax.set_yscale(s.scale)
+    if ax.get_yscale() != s.scale: ax.set_yscale(s.scale)                                     # slow, so only when it is new
     if s.scale == "linear": ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))       # short labels
     highest = s.parts.max().item()
     ax.set_ylim((max(s.parts.min().item()/2, highest*1e-6), highest*2) if s.scale == "log" else (0, highest*1.05))

@@ -59,6 +59,7 @@ def for_readers(nb):
             directives = " ".join(re.findall(r"^#\|(.*)", cell.source, re.M))
             if re.search(r"\b(default_exp|hide)\b", directives): continue
             if re.search(r"echo:\s*false", directives): cell.metadata["tags"] = ["remove-input"]
+            if re.search(r"code-fold:\s*true", directives): cell.metadata["tags"] = ["hide-input"]
             cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M).strip("\n")
             if not cell.source: continue
             for out in cell.outputs:
@@ -192,7 +193,7 @@ def entry(name, text):
     "What `show_doc` says, as part of a page."
     text = re.sub(r"^---\n|^\[source\].*\n", "", text, flags=re.M)
     text = re.sub(r"^#+ .*\n", "", text, count=1, flags=re.M)
-    text = re.sub(r"^\*(.*?)\*$", r"\1", text, flags=re.M | re.S) if text.count("*") == 2 else text
+    text = re.sub(r"(?<=```\n\n)\*(.+)\*\s*\Z", r"\1\n", text, flags=re.S)                 # the docstring, in italics
     return f"{'###' if '.' in name else '##'} {name}\n{text}"
 
 

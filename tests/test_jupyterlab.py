@@ -54,17 +54,17 @@ def browser():
         browser.close()
 
 
-IDLE = "() => { const s = window.jupyterapp?.shell.currentWidget?.sessionContext; return s?.session?.kernel?.connectionStatus === 'connected' && s.session.kernel.status === 'idle' }"
+IDLE = "path => { const w = window.jupyterapp?.shell.currentWidget, s = w?.context?.path === path && w.sessionContext; return s?.session?.kernel?.connectionStatus === 'connected' && s.session.kernel.status === 'idle' }"
 RUN = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_explorer_in_jupyterlab(lab, browser, chapter):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(f"{lab}/lab/tree/{chapter}.ipynb?token={TOKEN}")
-    page.wait_for_function(IDLE, timeout=90_000)
+    page.goto(f"{lab}/lab/workspaces/{chapter.replace('/', '-')}/tree/{chapter}.ipynb?token={TOKEN}&reset")     # a workspace of its own: no tabs of earlier chapters
+    page.wait_for_function(IDLE, arg=f"{chapter}.ipynb", timeout=90_000)
     page.evaluate(RUN)                                                            # resolves when all cells have been run
-    page.wait_for_function(IDLE, timeout=240_000)
+    page.wait_for_function(IDLE, arg=f"{chapter}.ipynb", timeout=240_000)
     count = page.evaluate("() => window.jupyterapp.shell.currentWidget.content.model.cells.length")
     assert count > 5
     panels = page.evaluate("""async () => { const book = window.jupyterapp.shell.currentWidget.content, found = [];
@@ -88,4 +88,5 @@ def test_explorer_in_jupyterlab(lab, browser, chapter):
             assert readout.text_content().strip() == "3" and panel.locator("[role=alert]").count() == 0
         (root/"tests"/"screenshots").mkdir(exist_ok=True)
         panel.screenshot(path=root/"tests"/"screenshots"/f"lab_{chapter.replace('/', '_')}_{cell}.png")
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     page.close()
