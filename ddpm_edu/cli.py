@@ -6,9 +6,10 @@
 __all__ = ['COMMANDS', 'check_output', 'write_image', 'sample', 'train', 'book_folder', 'book_files', 'notebooks', 'usage',
            'main']
 
-# %% ../nbs/appendix/E_command_line.ipynb #94ebae9d
+# %% ../nbs/appendix/E_command_line.ipynb #ec67c40f
 import os, sys, tempfile
 from pathlib import Path
+from .assignments import assignment
 from .checks import check_int, check_number
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
