@@ -17,6 +17,9 @@ WRONG = {                                                      # name: (cell, an
     "no roots": ("q2", "def q_sample(x0, t, abar, noise):\n    a = abar[t].view(-1, *[1]*(x0.ndim-1))\n    return a*x0 + (1-a)*noise", "q2-test", "square root is missing on both"),
     "broadcast": ("q2", "def q_sample(x0, t, abar, noise):\n    a = abar[t]\n    return a.sqrt()*x0 + (1-a).sqrt()*noise", "q2-test", "wrong broadcasting"),
     "range": ("q3", "def to_model_range(pixels): return pixels/255", "q3-test", "[0, 1]"),
+    "redefined checker": ("q1", "def make_abar(betas): return 1-betas\nrecognise = lambda *a: None", "q1-test", "these are the alphas"),
+    "patched checker": ("q1", "import ddpm_edu.assignments as a\na.recognise = lambda *b: None\ndef make_abar(betas): return 1-betas", "q1-test", "not in general"),
+    "crash": ("q2", "raise ValueError('a slip')", "q2-test", "a slip"),
     "endless": ("q1", "def make_abar(betas):\n    while True: pass", "q1-test", "does a loop never end"),
 }
 POINTS = {"q1-test": 2, "q2-test": 4, "q3-test": 2}
