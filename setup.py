@@ -1,4 +1,5 @@
 "Build settings: every fact comes from settings.ini."
+import runpy
 import shutil
 from configparser import ConfigParser
 from pathlib import Path
@@ -20,10 +21,16 @@ class build_with_book(build_py):
         super().run()
         if self.editable_mode: return                      # then the notebooks are in the checkout
         for page in sorted([*nbs.rglob("*.ipynb"), *nbs.rglob("*.png")]):
-            if any(part.startswith((".", "_")) for part in page.relative_to(nbs).parts): continue
+            parts = page.relative_to(nbs).parts
+            if parts[0] == "assignments" or any(part.startswith((".", "_")) for part in parts): continue
             target = Path(self.build_lib)/lib/"book"/page.relative_to(nbs)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(page, target)
+        student_version = runpy.run_path(str(here/lib/"assignments.py"))["student_version"]
+        for source in sorted((nbs/"assignments"/"source").glob("*/[0-9]_*.ipynb")):      # never the solutions
+            target = Path(self.build_lib)/lib/"book"/"assignments"/source.parent.name/source.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(student_version(source.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 setup(

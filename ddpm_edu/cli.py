@@ -6,9 +6,10 @@
 __all__ = ['COMMANDS', 'check_output', 'write_image', 'sample', 'train', 'book_folder', 'book_files', 'notebooks', 'usage',
            'main']
 
-# %% ../nbs/appendix/E_command_line.ipynb #94ebae9d
+# %% ../nbs/appendix/E_command_line.ipynb #ec67c40f
 import os, sys, tempfile
 from pathlib import Path
+from .assignments import assignment
 from .checks import check_int, check_number
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
@@ -95,7 +96,7 @@ def train(
     trainer.train(resume=resume)
     print(f"wrote the pipeline to {trainer.out.resolve()}; draw with: ddpm-edu sample --model {out}")
 
-# %% ../nbs/appendix/E_command_line.ipynb #2ca673f7
+# %% ../nbs/appendix/E_command_line.ipynb #d90835ef
 def book_folder()->Path:             # folder with the notebooks
     "Where the book is: inside the installed package, or beside it in a checkout."
     package = Path(__file__).parent if "__file__" in globals() else Path.cwd()
@@ -108,7 +109,7 @@ def book_files(
 )->list:                             # paths relative to it
     "The notebooks and the pictures that they show."
     files = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.suffix in (".ipynb", ".png") and p.is_file())
-    return [p for p in files if not any(part.startswith((".", "_")) for part in p.parts)]
+    return [p for p in files if p.parts[0] != "assignments" and not any(part.startswith((".", "_")) for part in p.parts)]
 
 def notebooks(
     folder:str,                      # where to, made if needed
@@ -130,8 +131,8 @@ def notebooks(
     print(f"copied {written} files to {target.resolve()}; open them with: jupyter lab {folder}")
     if kept: print(f"left alone, because they differ from the book: {', '.join(kept)}")
 
-# %% ../nbs/appendix/E_command_line.ipynb #a5382357
-COMMANDS = {"sample": (sample, []), "train": (train, []), "notebooks": (notebooks, ["folder"])}      # name -> function, arguments without dashes
+# %% ../nbs/appendix/E_command_line.ipynb #05782d86
+COMMANDS = {"sample": (sample, []), "train": (train, []), "notebooks": (notebooks, ["folder"]), "assignment": (assignment, ["number", "folder"])}      # name -> function, arguments without dashes
 
 def usage()->str:                    # text
     "The help of the program as a whole."

@@ -31,10 +31,12 @@ def test_wheel(built):
     assert path.stat().st_size < 12_000_000
     with zipfile.ZipFile(path) as z:
         names = set(z.namelist())
+        assert not [n for n in names if "/assignments/" in n and b"### BEGIN" in z.read(n)]          # no solution, no hidden test
         metadata = z.read(f"ddpm_edu-{version}.dist-info/METADATA").decode()
         init = z.read("ddpm_edu/__init__.py").decode()
     assert f"Version: {version}\n" in metadata and f'__version__ = "{version}"' in init                 # one version
-    pages = {p.relative_to(root/"nbs").as_posix() for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    pages = {p.relative_to(root/"nbs").as_posix() for p in (root/"nbs").rglob("*.ipynb") if not {".ipynb_checkpoints", "source"} & set(p.parts)}
+    pages |= {"assignments/" + p.relative_to(root/"nbs"/"assignments"/"source").as_posix() for p in (root/"nbs"/"assignments"/"source").rglob("*.ipynb")}
     assert {n.removeprefix("ddpm_edu/book/") for n in names if n.startswith("ddpm_edu/book/") and n.endswith(".ipynb")} == pages
     for needed in ("assets/fashion-mnist/model_index.json", "assets/fashion-mnist/unet/diffusion_pytorch_model.safetensors", "assets/fashion-mnist/README.md",
                    "assets/fashion-mnist-slice/LICENSE", "book/images/samples.png", "cli.py"): assert f"ddpm_edu/{needed}" in names, needed
