@@ -34,7 +34,7 @@ def points(n):
 def written(solution, body):
     "A student's cell: the def line of a source's solution with another body."
     head = re.search(r"(?m)^def .*$", solution)[0]
-    if "\n" not in body and not body.startswith("return "): body = "return " + body
+    if "\n" not in body and not body.startswith(("return ", "raise ")): body = "return " + body
     return head + "\n" + textwrap.indent(body, "    ")
 
 
