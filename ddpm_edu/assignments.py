@@ -6,9 +6,10 @@ For lecturers. 12 minutes to read, 15 seconds to run."""
 # %% auto #0
 __all__ = ['STUB', 'LIBRARIES', 'ALLOWED', 'DETOURS', 'SLIPS', 'TESTS_OWN', 'MACHINERY', 'INSIDES', 'WAYS', 'student_source',
            'student_version', 'Wrong', 'origin', 'is_foreign', 'codes', 'leans_on', 'plain', 'states', 'answer',
-           'run_in_child', 'call_apart', 'history', 'trees', 'changed', 'tampered', 'nudged', 'Answer', 'ask', 'close',
-           'diagnose', 'squeezed', 'misshapen', 'factor_or_offset', 'compare', 'watched_training', 'verdict',
-           'check_training', 'check_experiment', 'Bounded', 'limits', 'assignment_files', 'assignment']
+           'run_in_child', 'call_apart', 'history', 'trees', 'imported', 'names', 'changed', 'tampered', 'nudged',
+           'Answer', 'ask', 'close', 'diagnose', 'squeezed', 'misshapen', 'factor_or_offset', 'compare',
+           'watched_training', 'verdict', 'check_training', 'check_experiment', 'Bounded', 'limits', 'assignment_files',
+           'assignment']
 
 # %% ../nbs/appendix/H_assignments.ipynb #79b62a07
 "Students' versions of the assignments, and the tests' way to call an answer. Needs the standard library only: setup.py loads this file by its path."
@@ -194,6 +195,14 @@ def trees(cells:list)->list:
         except (SyntaxError, ValueError): pass
     return found
 
+def imported(cells:list)->list:      # pairs (the node of the import, what it imports)
+    "All imports of some cells."
+    return [(node, a) for tree in trees(cells) for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) for a in node.names]
+
+def names(cells:list)->set:
+    "Names that imports give to the notebook."
+    return {(a.asname or a.name).split(".")[0] for _, a in imported(cells)}
+
 def changed(
     target,                          # syntax tree: what an assignment assigns to
     modules:set,                     # names that were imported
@@ -213,13 +222,11 @@ def tampered(
     "Has a cell changed Python, a module or the notebook itself, rather than answered?"
     for name in ("abs", "all", "any", "float", "getattr", "hasattr", "isinstance", "len", "list", "sorted", "str", "sum", "tuple", "type", "zip", "AssertionError", "__import__"):
         if getattr(getattr(builtins, name, None), "__module__", None) != "builtins": return f"builtins.{name}"
-    nodes = [node for tree in trees(cells) for node in ast.walk(tree)]
-    imports = [(node, a) for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)) for a in node.names]
-    modules = {(a.asname or a.name).split(".")[0] for _, a in imports} | {name for name, v in space.items() if isinstance(v, types.ModuleType)}
-    for node, a in imports:
+    modules = names(cells) | {name for name, v in space.items() if isinstance(v, types.ModuleType)}
+    for node, a in imported(cells):
         full = f"{node.module or ''}.{a.name}" if isinstance(node, ast.ImportFrom) else a.name
         if full.split(".")[0] in MACHINERY or full in ("sys.modules", "ddpm_edu.assignments") or isinstance(node, ast.Import) and full.startswith("ddpm_edu.assignments"): return full
-    for node in nodes:
+    for node in (node for tree in trees(cells) for node in ast.walk(tree)):
         if isinstance(node, ast.Name) and node.id in WAYS: return node.id
         if isinstance(node, ast.Attribute) and (node.attr in INSIDES or node.attr == "modules" and isinstance(node.value, ast.Name) and node.value.id in modules): return ast.unparse(node)
         for target in node.targets if isinstance(node, (ast.Assign, ast.Delete)) else [node.target] if isinstance(node, (ast.AugAssign, ast.AnnAssign, ast.For)) else []:
