@@ -228,3 +228,24 @@ def test_nbgrader_agrees_with_the_quick_grading(n, tmp_path):
     for who, o in zip(tried, grade_all([submission(n, cells_of) for cells_of in tried.values()])):
         assert scores[who] == o["scores"], (who, scores[who], o, done.stderr[-2000:])
     assert scores["right"] == points(n) and not sum(scores["blank"].values())
+
+
+@pytest.mark.slow
+def test_one_command_grades_a_class_and_names_what_it_cannot_read(tmp_path):
+    pytest.importorskip("nbgrader")
+    lesson = Course(tmp_path, 1)
+    shutil.copyfile(course/"grade.py", tmp_path/"grade.py")
+    for who in ("right", "imports_the_answer"): lesson.submit(who, HOSTILE[who][0])
+    broken = tmp_path/"submitted"/"broken"/lesson.name
+    broken.mkdir(parents=True)
+    (broken/f"{lesson.name}.ipynb").write_text("{not json")
+    shutil.rmtree(tmp_path/"source")                           # grading does not need the solutions
+    command = [sys.executable, "grade.py", lesson.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "2 of 3 graded" in done.stdout and "3/3" in done.stderr, done.stdout + done.stderr
+    assert re.search(r"right +11 of 11", done.stdout) and re.search(r"imports_the_answer +9 of 11", done.stdout) and re.search(r"broken +not graded: .*JSON", done.stdout)
+    shutil.rmtree(broken.parent)
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0 and "2 of 2 graded" in again.stdout
+    wrong = subprocess.run([sys.executable, "grade.py", "nothing"], cwd=tmp_path, capture_output=True, text=True)
+    assert wrong.returncode == 2 and "there is no submission" in wrong.stderr
