@@ -12,6 +12,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'ddpm_edu.assignments.Bounded.write': ( 'appendix/h_assignments.html#bounded.write',
                                                                               'ddpm_edu/assignments.py'),
                                       'ddpm_edu.assignments.Wrong': ('appendix/h_assignments.html#wrong', 'ddpm_edu/assignments.py'),
+                                      'ddpm_edu.assignments.Wrong._render_traceback_': ( 'appendix/h_assignments.html#wrong._render_traceback_',
+                                                                                         'ddpm_edu/assignments.py'),
                                       'ddpm_edu.assignments.answer': ('appendix/h_assignments.html#answer', 'ddpm_edu/assignments.py'),
                                       'ddpm_edu.assignments.ask': ('appendix/h_assignments.html#ask', 'ddpm_edu/assignments.py'),
                                       'ddpm_edu.assignments.assignment': ( 'appendix/h_assignments.html#assignment',

@@ -44,7 +44,8 @@ ALLOWED = ("ddpm_edu.assignments", "ddpm_edu.data")                             
 DETOURS = {"_getframe", "_current_frames", "currentframe", "get_ipython", "In", "_ih", "__import__", "import_module", "importlib", "exec", "eval", "compile", "globals", "open", "gc", "ctypes", "inspect", "subprocess", "system", "popen", "read_text", "__builtins__", "builtins", "runpy"}
 
 class Wrong(AssertionError):
-    "What a student reads when an answer is not right."
+    "What a student reads when an answer is not right: in a notebook this sentence alone, without a traceback."
+    def _render_traceback_(self): return [f"\x1b[31mNot yet:\x1b[0m {self}"]
 
 def origin(value)->str:              # module that a value comes from, "" if that is not known
     "Where something was made: a module, a function, a class, or an object of a class."
@@ -245,7 +246,7 @@ def nudged(value):                   # None if it cannot be
 
 class Answer(list):
     "Parts (shape, kind of numbers, the numbers) of an answer, and how it was got."
-    random, call, args, names = False, None, (), ()           # did the function draw random numbers?
+    random, call, args, names, name = False, None, (), (), ""  # did the function draw random numbers?
     def unused(self)->str:
         "The first argument that makes no difference, if that can be said."
         if self.random or len(self.names) != len(self.args) or len(self.args) < 2 or any(a is False or type(a) is int and a == 0 for a in self.args): return ""
@@ -270,7 +271,7 @@ def ask(
     done = call(*args)
     if "wrong" in done: raise Wrong(f"`{name}`: {done['wrong']}")
     parts = Answer(done["numbers"])
-    parts.random, parts.call, parts.args = done["random"], call, args
+    parts.random, parts.call, parts.args, parts.name = done["random"], call, args, name
     parts.names = space[name].__code__.co_varnames[:space[name].__code__.co_argcount] if hasattr(space[name], "__code__") else ()
     return parts
 
@@ -336,6 +337,7 @@ def compare(
     got = [x for _, _, numbers in answer for x in numbers]
     if close(got, right, tol) and (shapes is None or [squeezed(s) for s, _, _ in answer] == [squeezed(s) for s in shapes]):
         if kind and answer[0][1] != kind: raise Wrong(f"{start}the numbers have dtype {answer[0][1]}, the arguments {kind}: do not change it")
+        if isinstance(answer, Answer) and not hidden: print(f"{answer.name}: right")
         return
     for hint, wrong in mistakes.items():
         if close(got, wrong, tol): raise Wrong(start + hint)
@@ -417,6 +419,7 @@ def check_training(
     done = call_apart(watched_training, (space[name], seed, T, points), 60, 4)
     if "wrong" in done: raise Wrong(f"`{name}`: {done['wrong']}")
     if said := verdict(done["numbers"][0][2]): raise Wrong(("right for the points shown, but not for other points and schedules: " if hidden else "") + said)
+    if not hidden: print(f"{name}: right")
 
 # %% ../nbs/appendix/H_assignments.ipynb #c14bcaaf
 def check_experiment(

@@ -115,7 +115,7 @@ SAME = ("(3 * (1 - betas)", "ones_like(abar[1])")
 def test_rule_made_mutants_of_the_solutions_are_caught(n):
     changed = [(q, m) for q, text in answers[n].items() if not (n == 5 and q == "q6") for m in mutants(re.sub(r".*###.*\n?", "", text)) if not any(s in m for s in SAME)]
     jobs = [[cell for cell in submission(n, {q: m}) if cell[0] in ("setup", q, f"{q}-test")] for q, m in changed]
-    assert len(jobs) >= 60
+    assert len(jobs) >= 40
     survived = [(q, m) for (q, m), o in zip(changed, grade_all(jobs)) if o["scores"] != {f"{q}-test": 0}]
     assert not survived, survived
 
