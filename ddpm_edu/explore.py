@@ -378,7 +378,7 @@ def make_figure(self:PosteriorExplorer):
     self._marks = [ax.axvline(0, color="0.4", linestyle=":", linewidth=1), ax.axvline(0, color="0.4", linewidth=1)]
     self._names = [ax.text(0, 3.42, "", ha="left", va="top", fontsize=9) for _ in self._marks]
     for name in self._names: name.set_in_layout(False)
-    ax.set(xlim=(-3, 3), ylim=(0, 3.5), xlabel="value of $x_{t-1}$", ylabel="density"); ax.legend(loc="upper left", frameon=False, fontsize=8)
+    ax.set(xlim=(-3, 3), ylim=(0, 3.5), yticks=range(4), xlabel="value of $x_{t-1}$", ylabel="density"); ax.legend(loc="upper left", frameon=False, fontsize=8)
 
 @patch
 def draw(self:PosteriorExplorer, s):
