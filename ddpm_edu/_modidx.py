@@ -45,6 +45,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'ddpm_edu.assignments.nudged': ('appendix/h_assignments.html#nudged', 'ddpm_edu/assignments.py'),
                                       'ddpm_edu.assignments.origin': ('appendix/h_assignments.html#origin', 'ddpm_edu/assignments.py'),
                                       'ddpm_edu.assignments.plain': ('appendix/h_assignments.html#plain', 'ddpm_edu/assignments.py'),
+                                      'ddpm_edu.assignments.python': ('appendix/h_assignments.html#python', 'ddpm_edu/assignments.py'),
                                       'ddpm_edu.assignments.run_in_child': ( 'appendix/h_assignments.html#run_in_child',
                                                                              'ddpm_edu/assignments.py'),
                                       'ddpm_edu.assignments.squeezed': ('appendix/h_assignments.html#squeezed', 'ddpm_edu/assignments.py'),

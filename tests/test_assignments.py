@@ -152,6 +152,8 @@ HOSTILE = {
     "crash_in_cell": (before("q4", "import os\nos.kill(os.getpid(), 9)"), TESTS[3:4]),
     "exit_in_function": (put("q5", "import sys\ndef noisy_batch(*args): sys.exit(0)"), TESTS[4:]),
     "exit_in_cell": (before("q5", "import os\nos._exit(0)"), TESTS[4:]),
+    "uses_magics": (also(before("q1", "%%time\n%matplotlib inline\nimport numpy as np"), before("q2", "!ls\nfiles = !ls\ntorch.cumprod?\n%timeit -n1 -r1 1+1")), []),
+    "returns_an_iterator": (put("q1", "class Table:\n    def __call__(self, betas):\n        left = 1.0\n        for b in betas.tolist():\n            left *= 1-b\n            yield left\nmake_abar = Table()"), []),
     "slip_of_the_pen": (put("q5", "def noisy_batch(pixels, t, abar, noise)\n    return"), TESTS[4:]),
     "imports_the_answer": (put("q1", "from ddpm_edu.forward_process import NoiseSchedule\ndef make_abar(betas): return NoiseSchedule(betas).alphas_cumprod"), TESTS[:1]),
     "patched_torch": (before("q1", "torch.allclose = lambda *a, **k: True"), TESTS[:1]),
