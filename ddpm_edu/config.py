@@ -5,7 +5,7 @@ written so that nothing is ever lost half-way. Section: none, this is plumbing. 
 
 # %% auto #0
 __all__ = ['FORMAT_VERSION', 'MAX_JSON', 'WEIGHTS_NAME', 'MANIFEST', 'ASSETS', 'Config', 'plain', 'register_to_config',
-           'read_json', 'ConfigMixin', 'known_options', 'weights_file', 'index_file', 'variant_of', 'publish',
+           'read_json', 'ConfigMixin', 'known_options', 'weights_file', 'index_file', 'variant_of', 'locked', 'publish',
            'finish_saving', 'publish_or_undo', 'seal', 'staged_folder', 'bundled', 'find_folder', 'weights_patterns',
            'own_file', 'upload', 'compare_tables', 'ModelMixin', 'digest', 'write_weights', 'check_variant',
            'find_weights', 'shards', 'open_safetensors', 'open_pickled', 'read_weights', 'check_numbers', 'check_dtype',
@@ -169,15 +169,28 @@ def variant_of(
 # %% ../nbs/appendix/D_config.ipynb #7f672660
 MANIFEST = ".files"      # lists what a saved folder is made of
 
+@contextmanager
+def locked(
+    folder,              # an existing folder
+):
+    "Let one process at a time move files in a folder. The system drops the lock of a process that dies; where it has no locks, nothing is locked."
+    try: import fcntl
+    except ImportError: fcntl = None                                               # Windows
+    handle = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        with suppress(OSError): handle is None or fcntl.flock(handle, fcntl.LOCK_EX)    # some network disks have none either
+        yield
+    finally: handle is None or os.close(handle)
+
 def publish(
     ready:Path,          # folder of finished files with a `MANIFEST`; it is gone afterwards
-    folder:Path,         # where they belong
+    folder:Path,         # where they belong, `locked`
 ):
-    "Move finished files to their places; two processes may do it at the same time."
+    "Move finished files to their places."
     names = json.loads((ready/MANIFEST).read_text())
     for name in names:
         (folder/name).parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError): os.replace(ready/name, folder/name)      # not there: it has been moved already
+        with suppress(FileNotFoundError): os.replace(ready/name, folder/name)      # not there: a process that was killed had moved it
     written = {folder/name for name in names}
     copies = {(p.parent, variant_of(p.name)) for p in written if variant_of(p.name) is not None}
     for parent, variant in copies:
@@ -189,9 +202,12 @@ def publish(
 def finish_saving(
     folder,              # a folder of saved files
 ):
-    "If a process was killed while it moved finished files to this folder, move the rest."
-    for ready in sorted(Path(folder).glob(".ready-*")):
-        if (ready/MANIFEST).is_file(): publish(ready, Path(folder))
+    "If a process was killed while it moved finished files to this folder, move the rest; if one is still moving them, wait for it."
+    folder = Path(folder)
+    if not any(folder.glob(".ready-*")): return
+    with locked(folder):
+        for ready in sorted(folder.glob(".ready-*")):
+            with suppress(FileNotFoundError): publish(ready, folder)               # no list: whoever wrote it has not finished
 
 # %% ../nbs/appendix/D_config.ipynb #a4bc991a
 def publish_or_undo(
@@ -240,7 +256,7 @@ def staged_folder(
     try:
         yield stage
         seal(stage)
-        publish_or_undo(stage.rename(ready), folder)
+        with locked(folder): publish_or_undo(stage.rename(ready), folder)
         new = False
     finally:
         shutil.rmtree(stage, ignore_errors=True)
