@@ -31,6 +31,7 @@ class build_with_book(build_py):
             target = Path(self.build_lib)/lib/"book"/"assignments"/source.parent.name/source.name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(student_version(source.read_text(encoding="utf-8")), encoding="utf-8")
+        shutil.copyfile(nbs/"assignments"/"hints.json", Path(self.build_lib)/lib/"book"/"assignments"/"hints.json")
 
 
 setup(

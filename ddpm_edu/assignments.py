@@ -7,9 +7,9 @@ For lecturers. 12 minutes to read, 15 seconds to run."""
 __all__ = ['STUB', 'LIBRARIES', 'ALLOWED', 'DETOURS', 'COMMON', 'SLIPS', 'TESTS_OWN', 'MACHINERY', 'INSIDES', 'WAYS',
            'student_source', 'student_version', 'Wrong', 'origin', 'is_foreign', 'codes', 'leans_on', 'plain', 'states',
            'answer', 'run_in_child', 'call_apart', 'history', 'python', 'trees', 'imported', 'names', 'changed',
-           'tampered', 'nudged', 'Answer', 'ask', 'close', 'diagnose', 'squeezed', 'misshapen', 'factor_or_offset',
-           'compare', 'watched_training', 'verdict', 'check_training', 'check_experiment', 'Bounded', 'limits',
-           'assignment_files', 'assignment']
+           'tampered', 'nudged', 'Answer', 'ask', 'close', 'diagnose', 'course_folders', 'rule_made', 'squeezed',
+           'misshapen', 'factor_or_offset', 'compare', 'watched_training', 'verdict', 'check_training',
+           'check_experiment', 'Bounded', 'limits', 'assignment_files', 'assignment']
 
 # %% ../nbs/appendix/H_assignments.ipynb #79b62a07
 "Students' versions of the assignments, and the tests' way to call an answer. Needs the standard library only: setup.py loads this file by its path."
@@ -321,6 +321,17 @@ def diagnose(
     return ""
 
 # %% ../nbs/appendix/H_assignments.ipynb #0b6bd6d2
+def course_folders()->list:
+    "Where the assignments may lie: in an installed package, in a checkout."
+    package = Path(__file__).parent if "__file__" in globals() else Path.cwd()
+    return [package/"book"/"assignments", package.parent/"nbs"/"assignments", *(p/"assignments" for p in package.parents)]
+
+def rule_made(name:str, right:list)->dict:
+    "Hints that rules have made of a question's solution -> lists of numbers: hints.json, which hints.py makes."
+    for path in (folder/"hints.json" for folder in course_folders()):
+        if path.exists(): return next((case["rules"] for case in json.loads(path.read_text(encoding="utf-8")).get(name, []) if case["right"] == right), {})
+    return {}
+
 def squeezed(shape): return [n for n in shape if n != 1]
 
 def misshapen(got:list, right:list)->str:
@@ -359,6 +370,8 @@ def compare(
         return
     for hint, wrong in mistakes.items():
         if close(got, wrong, tol): raise Wrong(start + hint)
+    for hint, wrong in rule_made(getattr(answer, "name", ""), right).items():
+        if any(close(got, numbers, tol) for numbers in wrong): raise Wrong(start + hint)
     if getattr(answer, "random", False): raise Wrong(start + "your function draws random numbers of its own; it must use the noise that it is given")
     if shapes is not None and [squeezed(x) for x, _, _ in answer] != [squeezed(x) for x in shapes]: raise Wrong(start + misshapen([x for x, _, _ in answer], shapes))
     if len(got) != len(right): raise Wrong(f"{start}{len(got)} numbers where {len(right)} are expected")
@@ -496,8 +509,7 @@ def limits(
 # %% ../nbs/appendix/H_assignments.ipynb #1a5dcdbc
 def assignment_files()->dict:        # number -> path
     "The assignments at hand: students' versions in an installed package, sources in a checkout."
-    package = Path(__file__).parent if "__file__" in globals() else Path.cwd()
-    for folder in (package/"book"/"assignments", package.parent/"nbs"/"assignments"/"source", *(p/"assignments"/"source" for p in package.parents)):
+    for folder in (place for folder in course_folders() for place in (folder, folder/"source")):
         found = {p.name.split("_")[0]: p for p in sorted(folder.glob("*/[0-9]_*.ipynb"))}
         if found: return found
     return {}

@@ -89,6 +89,26 @@ def test_a_class_of_answers(n, record_property):
     assert named >= 0.8*len(WRONG[n])
 
 
+@graded
+def test_hints_belong_to_the_visible_tests(n):
+    "hints.json holds what students see already, the right numbers of the visible tests, and what slips make of them."
+    hints = json.loads((course/"hints.json").read_text())
+    calls = lambda text: [c for c in ast.walk(ast.parse(text)) if isinstance(c, ast.Call) and ast.unparse(c.func) == "compare"]
+    numbers = lambda text: {(c.args[0].args[0].value, ast.unparse(c.args[1])) for c in calls(text)}
+    of = lambda name, right: (name, ast.unparse(ast.parse(repr(right))))
+    for i, c in notebook(n)[1].items():
+        if not i.endswith("-test"): continue
+        shown = c["source"].split("### BEGIN HIDDEN TESTS")[0]
+        kept = {of(name, case["right"]) for name, _ in numbers(shown) for case in hints[name]}
+        assert kept == {of(name, ast.literal_eval(right)) for name, right in numbers(shown)}, i
+
+
+@pytest.mark.slow
+def test_hints_are_in_step_with_the_questions():
+    done = subprocess.run([sys.executable, str(course/"hints.py"), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def mutants(source):
     "What rules make of a solution: other operators, other numbers, another index, no root."
     tree, found = ast.parse(source), []

@@ -39,7 +39,7 @@ def test_wheel(built):
     pages |= {"assignments/" + p.relative_to(root/"nbs"/"assignments"/"source").as_posix() for p in (root/"nbs"/"assignments"/"source").rglob("*.ipynb")}
     assert {n.removeprefix("ddpm_edu/book/") for n in names if n.startswith("ddpm_edu/book/") and n.endswith(".ipynb")} == pages
     for needed in ("assets/fashion-mnist/model_index.json", "assets/fashion-mnist/unet/diffusion_pytorch_model.safetensors", "assets/fashion-mnist/README.md",
-                   "assets/fashion-mnist-slice/LICENSE", "book/images/samples.png", "cli.py"): assert f"ddpm_edu/{needed}" in names, needed
+                   "assets/fashion-mnist-slice/LICENSE", "book/images/samples.png", "book/assignments/hints.json", "cli.py"): assert f"ddpm_edu/{needed}" in names, needed
     assert not [n for n in names if not n.startswith(("ddpm_edu/", f"ddpm_edu-{version}.dist-info/"))]
     assert "License" in metadata and "Requires-Dist: torch" in metadata and "# ddpm-edu" in metadata
 
