@@ -547,6 +547,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'ddpm_edu.unet.check_fit': ('unet.html#check_fit', 'ddpm_edu/unet.py'),
                                'ddpm_edu.unet.check_options': ('unet.html#check_options', 'ddpm_edu/unet.py'),
                                'ddpm_edu.unet.double': ('unet.html#double', 'ddpm_edu/unet.py'),
+                               'ddpm_edu.unet.doubled_kernel': ('unet.html#doubled_kernel', 'ddpm_edu/unet.py'),
                                'ddpm_edu.unet.halve': ('unet.html#halve', 'ddpm_edu/unet.py'),
                                'ddpm_edu.unet.rough_size': ('unet.html#rough_size', 'ddpm_edu/unet.py'),
                                'ddpm_edu.unet.timestep_embedding': ('unet.html#timestep_embedding', 'ddpm_edu/unet.py'),

@@ -79,6 +79,7 @@ class DDPMScheduler(ConfigMixin):
             self.schedule = NoiseSchedule(rescale_zero_terminal_snr(betas) if rescale_betas_zero_snr else betas)
             self.visit(torch.arange(len(self.schedule)), None, False)
         self.init_noise_sigma, self.variance_type, self.prediction_type = 1.0, variance_type, prediction_type
+        self.limit = clip_sample_range if clip_sample and not thresholding else 0             # of plain clipping; 0: none
         self.warn_if_short()
 
 # %% ../nbs/04_reverse_sampler.ipynb #c9681218
@@ -202,8 +203,9 @@ def clip(self:DDPMScheduler,
     x0:Tensor,           # estimate of x_0, (B, C, H, W), float32 or float64
 )->Tensor:               # the same, without impossible values
     "Images lie in [-1, 1], so estimates that do not are clipped, or with `thresholding` pressed together."
+    if self.limit: return x0.clamp(-self.limit, self.limit)
     c = self.config
-    if not c.thresholding: return x0.clamp(-(r := c.clip_sample_range), r) if c.clip_sample else x0
+    if not c.thresholding: return x0
     s = torch.quantile(x0.flatten(1).abs(), c.dynamic_thresholding_ratio, dim=1).clamp(1, c.sample_max_value)    # (B,)
     s = s.view(-1, *[1]*(x0.ndim-1))                                            # (B, 1, 1, 1)
     return x0.clamp(-s, s)/s
@@ -224,7 +226,7 @@ def step(self:DDPMScheduler,
     x_t = sample.to(wide)
     x0 = self.clip(self.steps.predict_x0(x_t, k, output.to(wide), self.prediction_type))
     prev = self.steps.posterior_mean(x0, x_t, k)                                       # mu-tilde, (B, C, H, W)
-    if timestep > 0:
+    if int(timestep) > 0:
         z = randn(output.shape, generator, output.device, output.dtype)
         prev = prev + self.noise_scale(k, v)*z
     prev, x0 = prev.to(dtype), x0.to(dtype)

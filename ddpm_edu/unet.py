@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'MAX_CHANNELS', 'MAX_PARAMETERS', 'CHOICES', 'WHOLE', 'OPTIONAL', 'PRESETS', 'timestep_embedding',
            'Sinusoids', 'FourierFeatures', 'TimeMLP', 'ResnetBlock', 'halve', 'double', 'Attention', 'Downsample',
-           'Upsample', 'DownBlock', 'MidBlock', 'UpBlock', 'check_options', 'rough_size', 'check_fit', 'UNetOutput',
-           'UNet', 'unet_config']
+           'doubled_kernel', 'Upsample', 'DownBlock', 'MidBlock', 'UpBlock', 'check_options', 'rough_size', 'check_fit',
+           'UNetOutput', 'UNet', 'unet_config']
 
 # %% ../nbs/05_unet.ipynb #3da516af
 import math
@@ -165,14 +165,24 @@ class Downsample(nn.Module):
         if self.conv.padding == (0, 0): x = F.pad(x, (0, 1, 0, 1))     # (B, C, H+1, W+1)
         return self.conv(x)                                            # (B, C, H/2, W/2)
 
+# %% ../nbs/05_unet.ipynb #5d0b1e02
+def doubled_kernel(
+    w:Tensor,                # kernel of a convolution on the doubled image, (C_out, C_in, 3, 3)
+)->Tensor:                   # kernel of a transposed convolution with stride 2 on the image itself, (C_in, C_out, 4, 4)
+    "Doubling the sides and convolving, as one linear map."
+    w = w.transpose(0, 1).contiguous(memory_format=torch.channels_last).flip(2, 3)       # (C_in, C_out, 3, 3), turned round
+    w = F.pad(w, (0, 1)) + F.pad(w, (1, 0))                            # (C_in, C_out, 3, 4): the two columns of a doubled pixel
+    return F.pad(w, (0, 0, 0, 1)) + F.pad(w, (0, 0, 1, 0))             # (C_in, C_out, 4, 4): its two rows
+
 class Upsample(nn.Module):
-    "Every pixel four times, then a convolution."
+    "Every pixel four times, then a convolution; computed as a transposed convolution, with four ninths of the arithmetic."
     def __init__(self,
         channels:int,                # C
     ):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-    def forward(self, x, temb=None): return self.conv(double(x))       # (B, C, 2H, 2W)
+    def forward(self, x, temb=None):                                   # (B, C, H, W)
+        return F.conv_transpose2d(x, doubled_kernel(self.conv.weight), self.conv.bias, stride=2, padding=1)     # (B, C, 2H, 2W)
 
 # %% ../nbs/05_unet.ipynb #b844f1d9
 class DownBlock(nn.Module):
