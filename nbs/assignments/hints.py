@@ -2,7 +2,7 @@
 
 A rule takes one thing out of a solution or puts one other thing in: a root, a sign, a factor, an index, a name. The changed
 solution is run with the arguments of the visible tests, and the numbers that come out are kept in hints.json beside the
-rule's sentence. `compare` looks there when none of a question's own mistakes fits. `python hints.py --check` only says
+rule's sentence. So is the code in slips/, mistakes that somebody made, which come first. `compare` looks there when none of a question's own mistakes fits. `python hints.py --check` only says
 whether the file is in step. Hidden tests are left out: students get the file.
 """
 import ast
@@ -10,11 +10,13 @@ import copy
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import torch
 
 from ddpm_edu.assignments import call_apart, close
+from slips import SLIPS
 
 WORDS = {"ab": "abar", "a": "abar", "before": "abar of the step before"}             # what a student may call the solutions' own names
 SQRT, SQUARE, MINUS = "a square root is missing", "a square is missing", "a plus where a minus belongs, or the other way round"
@@ -107,23 +109,32 @@ def mutants(solution):
     return sorted(found, key=priority)
 
 
-def numbers(code, name, args):
-    "What a changed solution returns, None if it fails."
+def numbers(code, name, args, others=""):
+    "What a changed solution returns, None if it fails. `others`: solutions of the assignment's other questions, which it may use."
     import math
     space = {"torch": torch, "math": math, "nn": torch.nn, "F": torch.nn.functional}
-    exec(code, space)
+    for text in (others, code): exec(text, space)
     done = call_apart(space[name], args, 2, 1, library=True)
     found = [x for part in done.get("numbers", []) for x in part[2]]
     return found if found and all(abs(x) < 1e30 for x in found) else None
 
 
-def rules(solution, call):
+def slips(solution, name):
+    "(sentence, code) for the mistakes in slips/."
+    head = re.search(r"(?m)^def .*$", solution)[0]
+    for said, body in SLIPS.get(name, []):
+        if "\n" not in body and not body.startswith(("return ", "raise ")): body = "return " + body
+        yield said, head + "\n" + textwrap.indent(body, "    ")
+
+
+def rules(solution, call, others):
     "{sentence: [numbers, ...]} for one visible `compare`."
     asked, right, known = call.args[0], ast.literal_eval(call.args[1]), ast.literal_eval(call.args[2]) if len(call.args) > 2 else {}
     name, args = asked.args[0].value, tuple(eval(ast.unparse(a), {"torch": torch}) for a in asked.args[1:])
     tol, taken, found = next((k.value.value for k in call.keywords if k.arg == "tol"), 1e-4), [right, *known.values()], {}
-    for said, code in dict((code, (said, code)) for said, code in reversed(mutants(solution))).values().__reversed__():
-        got = numbers(code, name, args)
+    made = dict((code, (said, code)) for said, code in reversed(mutants(solution))).values()       # a code once, with its first sentence
+    for said, code in [*slips(solution, name), *reversed(made)]:
+        got = numbers(code, name, args, others)
         if got is None or len(got) > 2*len(right) + 4 or any(close(got, other, 10*tol) for other in taken): continue
         taken.append(got)
         found.setdefault(said, []).append([float(f"{x:.6g}") for x in got])
@@ -145,11 +156,15 @@ def in_step(old, new):
 
 def main():
     target, made = Path(__file__).parent/"hints.json", {}
+    only = [word for word in sys.argv[1:] if not word.startswith("-")]                   # for a look at some assignments: nothing is written
     for path in sources():
+        if only and path.stem[0] not in only: continue
         cells = {c["metadata"]["nbgrader"]["grade_id"]: "".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"]}
         for name, test in cells.items():
             if not name.endswith("-test"): continue
-            for call in visible_calls(test): made.setdefault(call.args[0].args[0].value, []).append({"right": ast.literal_eval(call.args[1]), "rules": rules(cells[name[:-5]], call)})
+            others = "\n".join(cells[other[:-5]] for other in cells if other.endswith("-test") and other != name and cells[other[:-5]].startswith("def "))
+            for call in visible_calls(test): made.setdefault(call.args[0].args[0].value, []).append({"right": ast.literal_eval(call.args[1]), "rules": rules(cells[name[:-5]], call, others)})
+    if only: return print(json.dumps(made, indent=1))
     text = "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(cases)}" for name, cases in made.items()) + "\n}\n"
     if "--check" in sys.argv:
         same = target.exists() and in_step(json.loads(target.read_text(encoding="utf-8")), made)
