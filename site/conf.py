@@ -9,6 +9,8 @@ html_copy_source = html_show_sourcelink = False
 html_js_files = [("book.js", {"priority": 100})]
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
+nb_merge_streams = True                      # what a cell prints is one block
+pygments_dark_style = "github-dark"
 nb_ipywidgets_js = {"vendor/require.js": {}, "vendor/embed-amd.js": {}}
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 4
