@@ -79,7 +79,7 @@ def render(self:Explorer,
             self.figure.suptitle(" ", fontsize=8)
             self.make_figure(); self.draw(state)
             for ax in self.figure.axes:
-                ax.tick_params(labelsize=8)
+                ax.tick_params(labelsize=8, which="both")
                 for text in (ax.title, ax.xaxis.label, ax.yaxis.label): text.set_size(9)
             for _ in range(2): self.figure.draw_without_rendering()                           # arrange everything at the beginning,
             self.figure.set_layout_engine("none")                                             # and never again: that takes longer than drawing
@@ -101,10 +101,10 @@ def png(self:Explorer,
 
 @patch
 def small_png(self:Explorer, *values, **named)->bytes:
-    "The picture at a setting without title and with 32 colors, about a third of the size."
+    "The picture at a setting without title and with 64 colors, about a third of the size."
     from PIL import Image
     file = io.BytesIO()
-    self.render(self.state(*values, **named), " ").quantize(32, Image.Quantize.MAXCOVERAGE).save(file, "PNG", optimize=True)
+    self.render(self.state(*values, **named), " ").quantize(64, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 # %% ../nbs/appendix/C_explorers.ipynb #7fcc815d
@@ -141,10 +141,10 @@ def panel(self:Explorer,
     "Put the controls around the picture."
     import ipywidgets as w
     first, *others = self.controls
-    wide = lambda name: dict(description=self.labels.get(name, name), style=dict(description_width="80px"), layout=w.Layout(width="340px", max_width="98%"))
+    wide = lambda name: dict(description=self.labels.get(name, name), style=dict(description_width="100px"), layout=w.Layout(width="340px", max_width="98%"))
     self.menus = {n: w.Dropdown(options=list(self.controls[n]), **wide(n)) for n in others}
     self.shown = {n: m.value for n, m in self.menus.items()}                                  # what the picture shows; a menu may be ahead of it
-    self.bar, self.cancel, self.note = w.IntProgress(description="working", style=dict(description_width="80px")), w.Button(description="Cancel"), w.HTML()
+    self.bar, self.cancel, self.note = w.IntProgress(description="working", style=dict(description_width="100px")), w.Button(description="Cancel"), w.HTML()
     self.busy = w.HBox([self.bar, self.cancel], layout=w.Layout(display="none"))
     allowed, self.fractions = self.allowed(first, self.shown), None
     if frames is None:

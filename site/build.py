@@ -99,7 +99,8 @@ def notebooks(src, repository):
     names = [str(p.relative_to(nbs).with_suffix("")) for p in sorted(nbs.rglob("*.ipynb")) if not {"assignments", ".ipynb_checkpoints"} & set(p.parts) and p.stem != "index"]
     for name in names:
         nb = for_readers(nbformat.read(nbs/f"{name}.ipynb", 4))
-        nb.cells.insert(1, launch(name, repository))
+        title, rest = re.match(r"(# .*\n\s*(?:>.*\n?)*)(.*)", nb.cells[0].source, re.S).groups()
+        nb.cells[:1] = [nbformat.v4.new_markdown_cell(title), launch(name, repository), *([nbformat.v4.new_markdown_cell(rest)] if rest.strip() else [])]
         if name.endswith("G_items"):
             for out in (o for c in nb.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})): out.data["text/markdown"] = to_reference(out.data["text/markdown"])
         for folder in (src, src/"_notebooks"): (folder/name).parent.mkdir(parents=True, exist_ok=True)
@@ -193,12 +194,12 @@ def reference(src):
     from nbdev.showdoc import show_doc
     from ddpm_edu._modidx import d
     (src/"api").mkdir()
-    modules = []
+    modules = {}                                    # name -> its docstring's first sentences
     for module, syms in d["syms"].items():
         short = module.split(".")[-1]
         mod = importlib.import_module(module)
         if short == "__init__" or not getattr(mod, "__all__", None): continue
-        modules.append(short)
+        modules[short] = (mod.__doc__ or "").strip().split("\n")[0]
         source = next(iter(syms.values()))[0].split("#")[0].removesuffix(".html")
         chapter = next(p for p in nbs.rglob("*.ipynb") if f"default_exp {short}\n" in "".join(json.loads(p.read_text())["cells"][1]["source"]) + "\n")
         lines = [f"# ddpm_edu.{short}", "", f"Made from [{about(str(chapter.relative_to(nbs).with_suffix('')))['title']}](/{chapter.relative_to(nbs)}), where each piece is derived and checked.", ""]
@@ -212,7 +213,8 @@ def reference(src):
         if constants: lines += ["## Constants", ""] + [f"- `{n} = {str(getattr(mod, n))[:120]}`" for n in constants]
         (src/"api"/f"{short}.md").write_text("\n".join(lines))
     order = sorted(modules)
-    (src/"api"/"index.md").write_text("# The library\n\nSignatures with what each argument is, from the code itself.\n\n:::{toctree}\n:maxdepth: 1\n\n" + "\n".join(order) + "\n:::\n")
+    (src/"api"/"index.md").write_text("# The library\n\nSignatures with what each argument is, from the code itself.\n\n| module | what it is for |\n|---|---|\n"
+        + "\n".join(f"| [{m}]({m}.md) | {modules[m]} |" for m in order) + "\n\n:::{toctree}\n:hidden:\n\n" + "\n".join(order) + "\n:::\n")
 
 
 def signature(code, is_class):

@@ -5,7 +5,7 @@ exclude_patterns = ["_notebooks"]
 html_favicon = "_static/favicon.svg"
 html_theme, html_title = "furo", "ddpm-edu"
 html_static_path, html_css_files, templates_path = ["_static"], ["book.css"], []
-html_copy_source = html_show_sourcelink = False
+html_copy_source = html_show_sourcelink = html_use_index = False
 html_js_files = [("book.js", {"priority": 100})]
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
