@@ -99,7 +99,7 @@ def notebooks(src, repository):
     names = [str(p.relative_to(nbs).with_suffix("")) for p in sorted(nbs.rglob("*.ipynb")) if not {"assignments", ".ipynb_checkpoints"} & set(p.parts) and p.stem != "index"]
     for name in names:
         nb = for_readers(nbformat.read(nbs/f"{name}.ipynb", 4))
-        title, rest = re.match(r"(# .*\n\s*(?:>.*\n?)*)(.*)", nb.cells[0].source, re.S).groups()
+        title, rest = re.match(r"(# [^\n]*\n\s*(?:>[^\n]*\n?)*)(.*)", nb.cells[0].source, re.S).groups()      # what the reader gains, and the rest
         nb.cells[:1] = [nbformat.v4.new_markdown_cell(title), launch(name, repository), *([nbformat.v4.new_markdown_cell(rest)] if rest.strip() else [])]
         if name.endswith("G_items"):
             for out in (o for c in nb.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})): out.data["text/markdown"] = to_reference(out.data["text/markdown"])
@@ -194,12 +194,12 @@ def reference(src):
     from nbdev.showdoc import show_doc
     from ddpm_edu._modidx import d
     (src/"api").mkdir()
-    modules = {}                                    # name -> its docstring's first sentences
+    modules = {}                                    # name -> what it is for
     for module, syms in d["syms"].items():
         short = module.split(".")[-1]
         mod = importlib.import_module(module)
         if short == "__init__" or not getattr(mod, "__all__", None): continue
-        modules[short] = (mod.__doc__ or "").strip().split("\n")[0]
+        modules[short] = re.split(r"\s(?=Paper:|Section|\d+ \w+ to read)", " ".join((mod.__doc__ or "").split()))[0]
         source = next(iter(syms.values()))[0].split("#")[0].removesuffix(".html")
         chapter = next(p for p in nbs.rglob("*.ipynb") if f"default_exp {short}\n" in "".join(json.loads(p.read_text())["cells"][1]["source"]) + "\n")
         lines = [f"# ddpm_edu.{short}", "", f"Made from [{about(str(chapter.relative_to(nbs).with_suffix('')))['title']}](/{chapter.relative_to(nbs)}), where each piece is derived and checked.", ""]
@@ -219,9 +219,9 @@ def reference(src):
 
 def signature(code, is_class):
     "A signature as one would write it, its comments below one another."
-    code = code.replace(":NoneType=None", "=None").replace("torch.Tensor", "Tensor").replace("torch.Generator", "Generator")
     if is_class: code = re.sub(r"^def ", "class ", code).replace(")->None:", "):")
-    parts = [line.split(" # ", 1) for line in code.splitlines()]
+    short = lambda part: re.sub(r"\b(?:torch|ddpm_edu\.\w+)\.(?=[A-Z])", "", part.replace(":NoneType=None", "=None"))
+    parts = [(short(part), *comment) for part, *comment in (line.split(" # ", 1) for line in code.splitlines())]
     width = min(max((len(p[0]) for p in parts if p[1:]), default=0), 44)
     return "\n".join(f"{p[0]:{width}} # {p[1]}" if p[1:] else p[0] for p in parts)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 root = Path(__file__).parent.parent
-chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(chromium is None, reason="needs chromium (Debian: apt install chromium)")]
 CHAPTERS = os.environ.get("DDPM_LAB_CHAPTERS", "01_forward_process").split()              # more of them, by hand: names with spaces between
 TOKEN = "only-for-this-test"

@@ -19,7 +19,7 @@ build = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(build)
 slug = build.slug
 
-chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_tools = pytest.mark.skipif(chromium is None or shutil.which("npm") is None, reason="needs chromium and npm (Debian: apt install chromium npm)")
 notebooks = [p for p in sorted((root/"nbs").rglob("*.ipynb")) if not {"assignments", ".ipynb_checkpoints"} & set(p.parts)]
 
@@ -59,6 +59,7 @@ def test_workflows_are_valid():
         for job in flow["jobs"].values(): assert job["runs-on"] and job["steps"]
     tests = yaml.safe_load((root/".github"/"workflows"/"test.yml").read_text())
     assert tests["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.10", "3.11", "3.12", "3.13"]
+    assert "tests/test_site.py tests/test_jupyterlab.py" in str(tests["jobs"]["browser"]["steps"]) and "tests/screenshots" in str(tests["jobs"]["browser"]["steps"])
     assert {p.name for p in (root/".github"/"workflows").glob("*.yml")} == {"test.yml", "pages.yml"}
 
 
