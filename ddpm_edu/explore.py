@@ -100,11 +100,13 @@ def png(self:Explorer,
     return file.getvalue()
 
 @patch
-def small_png(self:Explorer, *values, **named)->bytes:
-    "The picture at a setting without title and with 64 colors, about a third of the size."
+def small_png(self:Explorer,
+    state,                     # what `state` returns
+)->bytes:                      # a PNG file
+    "The picture of a state without title and with 64 colors, about a third of the size."
     from PIL import Image
     file = io.BytesIO()
-    self.render(self.state(*values, **named), " ").quantize(64, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True)
+    self.render(state, " ").quantize(64, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 # %% ../nbs/appendix/C_explorers.ipynb #7fcc815d
@@ -119,7 +121,8 @@ def page(self:Explorer,
     **named,                   # or by name
 )->str:                        # HTML
     "The picture at a setting, with its caption as text."
-    file, text = base64.b64encode(self.small_png(*values, **named)).decode(), html.escape(self.state(*values, **named).text, quote=True)
+    state = self.state(*values, **named)
+    file, text = base64.b64encode(self.small_png(state)).decode(), html.escape(state.text, quote=True)
     width, height = (round(DPI*s) for s in self.size)
     return (f"<figure style='margin:0'><img src='data:image/png;base64,{file}' alt='{text}' width='{width}' height='{height}' style='max-width:100%;height:auto;border-radius:4px' onload='{_NAMES}'>"
         f"<figcaption role='status' style='line-height:1.3'>{text}</figcaption></figure>")
