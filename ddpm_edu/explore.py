@@ -512,7 +512,7 @@ class ScoreState:
 
 class ScoreExplorer(Explorer):
     "Score field and Langevin particles of a mixture in the plane."
-    name, labels = "score", {"steps": "Langevin steps", "t": "noise level t", "step_size": "step size"}
+    name, labels = "score", {"steps": "steps", "t": "noise level t", "step_size": "step size"}
     def __init__(self,
         mixture,             # ToyMixture in the plane: exact score at every noise level
         schedule=None,       # a NoiseSchedule; None: linear, 1000 steps
