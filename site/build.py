@@ -69,6 +69,12 @@ def for_readers(nb):
     return nb
 
 
+def to_reference(text):
+    "Names of the package in a table become links to their documentation; they may be broken at their dots and underscores."
+    def link(m): return f"[<code class='literal'>{re.sub('[._]', lambda c: c[0] + '<wbr>', m[0].strip('`'))}</code>](/api/{m[1]}.md#{slug(m[2])})"
+    return re.sub(r"`(\w+)\.([\w.]+)`", link, text)
+
+
 def launch(name, repository):
     "What one can do with the notebook: take it, or run it."
     depth = "../"*name.count("/")
@@ -93,7 +99,10 @@ def notebooks(src, repository):
     names = [str(p.relative_to(nbs).with_suffix("")) for p in sorted(nbs.rglob("*.ipynb")) if not {"assignments", ".ipynb_checkpoints"} & set(p.parts) and p.stem != "index"]
     for name in names:
         nb = for_readers(nbformat.read(nbs/f"{name}.ipynb", 4))
-        nb.cells.insert(1, launch(name, repository))
+        title, rest = re.match(r"(# [^\n]*\n\s*(?:>[^\n]*\n?)*)(.*)", nb.cells[0].source, re.S).groups()      # what the reader gains, and the rest
+        nb.cells[:1] = [nbformat.v4.new_markdown_cell(title), launch(name, repository), *([nbformat.v4.new_markdown_cell(rest)] if rest.strip() else [])]
+        if name.endswith("G_items"):
+            for out in (o for c in nb.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})): out.data["text/markdown"] = to_reference(out.data["text/markdown"])
         for folder in (src, src/"_notebooks"): (folder/name).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(nb, src/f"{name}.ipynb")
         shutil.copyfile(nbs/f"{name}.ipynb", src/"_notebooks"/f"{name}.ipynb")
@@ -103,6 +112,23 @@ def notebooks(src, repository):
     text = re.sub(r"\A---\n.*?\n---\n", "", (card/"README.md").read_text(), flags=re.S)
     (src/"model_card.md").write_text(text if text.lstrip().startswith("# ") else f"# The model that ships\n\n{text}")
     return names
+
+
+def assignments(src):
+    "A page with the assignments, and the students' versions to download: without solutions and hidden tests."
+    from ddpm_edu.assignments import assignment_files, student_version
+    (src/"_notebooks"/"assignments").mkdir(parents=True)
+    lines = ["# The assignments", "", "Six notebooks with questions to derive, to predict and to repair. Each question has a test that says what may be the matter, so you need no grader. "
+             "Download one here and open it in JupyterLab where `ddpm_edu` is installed, or let `ddpm-edu assignment 1 my-work` copy it out. Lecturers: solutions, hidden tests and grading are in the [lecturer's guide](appendix/I_lecturers_guide.ipynb).", ""]
+    for number, path in assignment_files().items():
+        text = student_version(path.read_text(encoding="utf-8"))
+        (src/"_notebooks"/"assignments"/path.name).write_text(text, encoding="utf-8")
+        cells = ["".join(c["source"]) for c in json.loads(text)["cells"]]
+        title, about = re.search(r"^# Assignment \d+: (.*)", cells[0], re.M)[1], re.search(r"^> (.*)", cells[0], re.M)[1]
+        questions = [m[1] for c in cells for m in re.finditer(r"^## Question \d+: (.*)", c, re.M)]
+        lines += [f"## {number}. {title[0].upper() + title[1:]}", "", about, "", *[f"{i}. {q}" for i, q in enumerate(questions, 1)], "",
+                  f":::{{container}} ddpm-launch\n{{download}}`Download assignment {number} <_notebooks/assignments/{path.name}>`\n:::", ""]
+    (src/"assignments.md").write_text("\n".join(lines))
 
 
 def film(path, steps=60, frames=40):
@@ -127,6 +153,7 @@ def front_page(src, names):
     keep = [f"```python\n{c.source}\n```" if c.cell_type == "code" else c.source for c in keep]
     intro = re.sub(r"!\[.*?\]\(.*?\)\n*", "", next(c for c in cells if c.startswith("The paper: Ho")))
     intro = intro.replace("on two CPU cores:", "on two CPU cores.")
+    about_appendix = lambda name: f"{Path(name).name[0]}. " + re.sub(r"^[A-Z]\. ", "", about(name)["title"])
     rest = re.split(r"\n\n(?=The appendix)", next(c for c in cells if c.startswith("## The book")))[1]
     cards = []
     for name in (n for n in names if "/" not in n):
@@ -155,8 +182,8 @@ Looking for an equation? [The table of the paper's items](appendix/G_items.ipynb
 
 {chr(10).join(k + chr(10) for k in keep)}
 
-{tree("The book", [f"{int(n[:2])}. {about(n)['title']} <{n}>" for n in chapters])}
-{tree("Appendix", appendix)}
+{tree("The book", [f"{int(n[:2])}. {about(n)['title']} <{n}>" for n in chapters] + ["assignments"])}
+{tree("Appendix", [f"{about_appendix(n)} <{n}>" for n in appendix])}
 {tree("Reference", ["api/index", "model_card"])}
 """
     (src/"index.md").write_text(page)
@@ -167,12 +194,12 @@ def reference(src):
     from nbdev.showdoc import show_doc
     from ddpm_edu._modidx import d
     (src/"api").mkdir()
-    modules = []
+    modules = {}                                    # name -> what it is for
     for module, syms in d["syms"].items():
         short = module.split(".")[-1]
         mod = importlib.import_module(module)
         if short == "__init__" or not getattr(mod, "__all__", None): continue
-        modules.append(short)
+        modules[short] = re.split(r"\s(?=Paper:|Section|\d+ \w+ to read)", " ".join((mod.__doc__ or "").split()))[0]
         source = next(iter(syms.values()))[0].split("#")[0].removesuffix(".html")
         chapter = next(p for p in nbs.rglob("*.ipynb") if f"default_exp {short}\n" in "".join(json.loads(p.read_text())["cells"][1]["source"]) + "\n")
         lines = [f"# ddpm_edu.{short}", "", f"Made from [{about(str(chapter.relative_to(nbs).with_suffix('')))['title']}](/{chapter.relative_to(nbs)}), where each piece is derived and checked.", ""]
@@ -181,40 +208,57 @@ def reference(src):
         for name in sorted(names + methods, key=lambda n: (names.index(n.split(".")[0]), n)):
             value = mod
             for part in name.split("."): value = getattr(value, part)
-            lines += [entry(name, show_doc(value)._repr_markdown_()), ""]
+            lines += [entry(name, show_doc(value)._repr_markdown_(), isinstance(value, type)), ""]
         constants = [n for n in mod.__all__ if n not in names and n.isupper()]
         if constants: lines += ["## Constants", ""] + [f"- `{n} = {str(getattr(mod, n))[:120]}`" for n in constants]
         (src/"api"/f"{short}.md").write_text("\n".join(lines))
     order = sorted(modules)
-    (src/"api"/"index.md").write_text("# The library\n\nSignatures with what each argument is, from the code itself.\n\n:::{toctree}\n:maxdepth: 1\n\n" + "\n".join(order) + "\n:::\n")
+    (src/"api"/"index.md").write_text("# The library\n\nSignatures with what each argument is, from the code itself.\n\n| module | what it is for |\n|---|---|\n"
+        + "\n".join(f"| [{m}]({m}.md) | {modules[m]} |" for m in order) + "\n\n:::{toctree}\n:hidden:\n\n" + "\n".join(order) + "\n:::\n")
 
 
-def entry(name, text):
+def signature(code, is_class):
+    "A signature as one would write it, its comments below one another."
+    if is_class: code = re.sub(r"^def ", "class ", code).replace(")->None:", "):")
+    short = lambda part: re.sub(r"\b(?:torch|ddpm_edu\.\w+)\.(?=[A-Z])", "", part.replace(":NoneType=None", "=None"))
+    parts = [(short(part), *comment) for part, *comment in (line.split(" # ", 1) for line in code.splitlines())]
+    width = min(max((len(p[0]) for p in parts if p[1:]), default=0), 44)
+    return "\n".join(f"{p[0]:{width}} # {p[1]}" if p[1:] else p[0] for p in parts)
+
+
+def entry(name, text, is_class):
     "What `show_doc` says, as part of a page."
     text = re.sub(r"^---\n|^\[source\].*\n", "", text, flags=re.M)
     text = re.sub(r"^#+ .*\n", "", text, count=1, flags=re.M)
+    text = re.sub(r"(?<=```python\n).*?(?=```)", lambda m: signature(m[0].strip("\n"), is_class) + "\n", text, count=1, flags=re.S)
     text = re.sub(r"(?<=```\n\n)\*(.+)\*\s*\Z", r"\1\n", text, flags=re.S)                 # the docstring, in italics
     return f"{'###' if '.' in name else '##'} {name}\n{text}"
 
 
 def build(out, repository=""):
-    src = here/"_source"
-    shutil.rmtree(src, ignore_errors=True)
-    src.mkdir()
+    if out.exists() and any(out.iterdir()) and not (out/"objects.inv").exists(): raise SystemExit(f"{out} holds other files: name a new folder, or one that an earlier build has made")
+    work = here/"_source"
+    src, html = work/"pages", work/"html"
+    shutil.rmtree(work, ignore_errors=True)
+    src.mkdir(parents=True)
     try:
         vendor(here/"_vendor")
         names = notebooks(src, repository)
+        assignments(src)
         shutil.copytree(here/"static", src/"_static")
         shutil.copytree(here/"_vendor", src/"_static"/"vendor", ignore=shutil.ignore_patterns("*.json", "node_modules"))
         film(src/"_static"/"reverse.webp")
         front_page(src, names)
         reference(src)
         shutil.copyfile(here/"conf.py", src/"conf.py"); shutil.copyfile(here/"slug.py", src/"slug.py")
-        done = subprocess.run([sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-j", "auto", str(src), str(out)], env={**os.environ, "PYTHONPATH": os.pathsep.join([str(src), str(root)])})
+        done = subprocess.run([sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-j", "auto", str(src), str(html)], env={**os.environ, "PYTHONPATH": os.pathsep.join([str(src), str(root)])})
         if done.returncode: raise SystemExit("the site was not built: see the messages above")
-        (out/".nojekyll").touch()                                           # GitHub Pages would leave out folders that begin with _
-        shutil.rmtree(out/".doctrees", ignore_errors=True)
-    finally: shutil.rmtree(src, ignore_errors=True)
+        (html/".nojekyll").touch()                                          # GitHub Pages would leave out folders that begin with _
+        shutil.rmtree(html/".doctrees", ignore_errors=True)
+        shutil.rmtree(out, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(html, out)                                              # whole, or not at all
+    finally: shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ exclude_patterns = ["_notebooks"]
 html_favicon = "_static/favicon.svg"
 html_theme, html_title = "furo", "ddpm-edu"
 html_static_path, html_css_files, templates_path = ["_static"], ["book.css"], []
-html_copy_source = html_show_sourcelink = False
+html_copy_source = html_show_sourcelink = html_use_index = False
 html_js_files = [("book.js", {"priority": 100})]
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
+nb_merge_streams = True                      # what a cell prints is one block
+pygments_dark_style = "github-dark"
 nb_ipywidgets_js = {"vendor/require.js": {}, "vendor/embed-amd.js": {}}
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 4

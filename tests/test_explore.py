@@ -47,12 +47,12 @@ def test_saved_explorers_are_complete(chapter):
         at = lambda ref: mine[ref.removeprefix("IPY_MODEL_")]
         links = {name: m["state"] for name, m in mine.items() if m["model_name"] == "LinkModel"}
         to_stack = next(link for link in links.values() if link["target"][1] == "selected_index")
-        to_slider = next(link for link in links.values() if link["target"][1] == "value")
+        to_slider = next(link for link in links.values() if link["target"][1] == "index")
         stack, slider = at(to_stack["target"][0])["state"], at(to_stack["source"][0])
-        assert slider["model_name"] == "IntSliderModel" and to_slider["target"][0] == to_stack["source"][0] and at(to_slider["source"][0])["model_name"] == "PlayModel"
+        assert slider["model_name"] == "SelectionSliderModel" and to_slider["target"][0] == to_stack["source"][0] and at(to_slider["source"][0])["model_name"] == "PlayModel"
         pages = [at(child)["state"]["value"] for child in stack["children"]]
-        assert len(set(pages)) == len(pages) == slider["state"]["max"] + 1 >= 8                  # as many pictures as places, no two alike
-        assert all(re.search(r"<img src='data:image/png;base64,[^']+' alt='[^']+'", page) for page in pages)
+        assert len(set(pages)) == len(pages) == len(slider["state"]["_options_labels"]) >= 8                  # as many pictures as places, no two alike
+        assert all(re.search(r"<img src='data:image/png;base64,[^']+' alt='[^']+'.* onload='const name", page) for page in pages)
         assert len(json.dumps(mine)) < 420_000
         for name in links:                  # a browser rebuilds what a model refers to before the model itself: a circle would never end
             assert not any(name in below(state, other) for other in re.findall("IPY_MODEL_([0-9a-f]+)", json.dumps(links[name])))
@@ -61,6 +61,23 @@ def test_saved_explorers_are_complete(chapter):
 def test_every_chapter_has_an_explorer():
     chapters = {p.stem for p in nbs.glob("*.ipynb")} - {"index"}
     assert chapters == {name for name in shown_in if "/" not in name}
+
+
+def test_other_pictures_other_stops():
+    "A menu that changes the slider's range changes what the slider says, and leaves it where it is."
+    from ddpm_edu import DDPMScheduler
+    panel = explore.explore_sampler(lambda x, t: x, DDPMScheduler(), (5, 2), steps=(4, 8), frames=[0, 1, 4])
+    panel.slider.index = 1
+    panel.menus["steps"].value = 8
+    panel.wait()
+    assert panel.slider._options_labels == ("0", "2", "8") and panel.slider.index == 1 and "step 2 of 8" in panel.picture.children[1].value
+
+
+def test_play_goes_all_the_way():
+    "Also with a kernel there is a play button: from one end to the other in at most forty or so pictures."
+    for panel in (explore.explore_posterior(), explore.explore_bound(lambda x, t: x, torch.zeros(2, 2), count=2)):
+        play = panel.play
+        assert play.min == play.value and 10 <= (play.max - play.min)//play.step <= 80 and "ddpm-needs-kernel" in play._dom_classes
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -93,4 +110,4 @@ def test_pictures_are_readable():
     panel = explore.explore_posterior(frames=[1, 10])
     data = re.search("base64,([^']+)", panel.picture.children[1].value)[1]
     picture = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert picture.size == (640, 216) == Image.open(io.BytesIO(panel.png(10))).size
+    assert picture.size == (600, 312) == Image.open(io.BytesIO(panel.png(10))).size

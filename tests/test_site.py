@@ -19,7 +19,7 @@ build = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(build)
 slug = build.slug
 
-chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_tools = pytest.mark.skipif(chromium is None or shutil.which("npm") is None, reason="needs chromium and npm (Debian: apt install chromium npm)")
 notebooks = [p for p in sorted((root/"nbs").rglob("*.ipynb")) if not {"assignments", ".ipynb_checkpoints"} & set(p.parts)]
 
@@ -59,6 +59,7 @@ def test_workflows_are_valid():
         for job in flow["jobs"].values(): assert job["runs-on"] and job["steps"]
     tests = yaml.safe_load((root/".github"/"workflows"/"test.yml").read_text())
     assert tests["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.10", "3.11", "3.12", "3.13"]
+    assert "tests/test_site.py tests/test_jupyterlab.py" in str(tests["jobs"]["browser"]["steps"]) and "tests/screenshots" in str(tests["jobs"]["browser"]["steps"])
     assert {p.name for p in (root/".github"/"workflows").glob("*.yml")} == {"test.yml", "pages.yml"}
 
 
@@ -105,20 +106,38 @@ def watch(page, base):
 
 
 def move_explorers(page):
-    "Drag each slider of the page with the keyboard, to its end; returns how many."
+    "Drag each slider of the page with the keyboard, to its end, and back with the mouse; a screen reader hears its name and the caption. Returns how many."
     panels = page.locator(".ddpm-explorer")
     for i in range(panels.count()):
         panel = panels.nth(i)
         picture, readout, handle = panel.locator("figure img"), panel.locator(".widget-readout").first, panel.locator(".noUi-handle").first
-        before = picture.get_attribute("src")
+        first, said = picture.get_attribute("src"), readout.text_content()
+        at = lambda place: page.wait_for_function("([e, v]) => Number(e.getAttribute('aria-valuenow')) === v", arg=[handle.element_handle(), place], timeout=10_000)
         handle.focus()
         for _ in range(2): page.keyboard.press("ArrowRight")
-        assert readout.text_content().strip() == "2" and picture.get_attribute("src") != before and picture.get_attribute("alt")
+        at(2)
+        second = picture.get_attribute("src")
+        assert second != first and readout.text_content() != said
         page.keyboard.press("End")
-        last = handle.get_attribute("aria-valuemax").split(".")[0]
-        page.wait_for_function("([e, v]) => e.textContent.trim() === v", arg=[readout.element_handle(), last])
+        at(last := float(handle.get_attribute("aria-valuemax")))
+        assert picture.get_attribute("src") not in (first, second) and last >= 7
+        panel.locator(".slider-container").scroll_into_view_if_needed()          # and with the mouse, or a finger
+        track = panel.locator(".noUi-base").bounding_box()
+        page.mouse.click(track["x"] + 1, track["y"] + track["height"]/2)
+        at(0)
+        assert picture.get_attribute("src") == first and readout.text_content() == said
+        label = panel.locator(".widget-slider .widget-label").text_content()
+        page.wait_for_function("([e, panel]) => e.ariaLabel && e.ariaValueText === panel.querySelector('figure img').alt", arg=[handle.element_handle(), panel.element_handle()], timeout=10_000)
+        assert handle.get_attribute("aria-label") == label and all(b.get_attribute("aria-label") for b in panel.locator(".widget-play button").all())
         assert panel.locator(".ddpm-needs-kernel:visible").count() == 0
     return panels.count()
+
+
+# what sticks out of the window though nothing around it scrolls
+OUTSIDE = """() => [...document.querySelectorAll('article p, article pre, article table, article img, article mjx-container, article .ddpm-explorer, article .ddpm-card')].filter(e => {
+    if (e.getBoundingClientRect().right <= innerWidth + 1) return false;
+    for (let a = e; a && a.tagName !== 'ARTICLE'; a = a.parentElement) if (['auto', 'scroll'].includes(getComputedStyle(a).overflowX)) return false;
+    return true }).map(e => e.outerHTML.slice(0, 200))"""
 
 
 @pytest.mark.slow
@@ -142,6 +161,8 @@ def test_every_page(site, served, browser, width, height, dark):
             c.querySelectorAll('mjx-container, code, pre').forEach(x => x.remove()); return c.textContent }).filter(t => /\$[^$]+\$|\\\(|\\frac|\\bar/.test(t))""")
         assert not raw, (name, raw[:3])
         assert page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth") <= 0, f"{name} is wider than {width} pixels"
+        out = page.evaluate(OUTSIDE)
+        assert not out, (name, out[:3])
         explorers += move_explorers(page)
         page.screenshot(path=shots/f"{name.replace('/', '_')[:-5]}.png", full_page=True)
     print(f"{len(pages)} pages, {formulas} formulas, {explorers} explorers moved, {len(outside)} requests to other hosts, {len(errors)} errors")
@@ -203,6 +224,37 @@ def test_front_page(site, served, browser):
     before = theme()
     page.locator(".theme-toggle-header button.theme-toggle, .theme-toggle-content button.theme-toggle").locator("visible=true").first.click()
     assert theme() != before
+
+
+@pytest.mark.slow
+@needs_tools
+def test_play_and_pause(served, browser):
+    "The play button moves the slider and the picture, and a second press stops them."
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(served + "04_reverse_sampler.html")
+    panel = page.locator(".ddpm-explorer").first
+    panel.wait_for(timeout=20_000)
+    handle, play = panel.locator(".noUi-handle").element_handle(), panel.locator(".widget-play button").first
+    play.click()
+    page.wait_for_function("e => Number(e.getAttribute('aria-valuenow')) >= 2", arg=handle, timeout=10_000)
+    play.click()
+    stopped = handle.get_attribute("aria-valuenow")
+    page.wait_for_timeout(1000)
+    assert handle.get_attribute("aria-valuenow") == stopped != "0.0"
+
+
+@pytest.mark.slow
+@needs_tools
+def test_assignments_without_solutions(site):
+    "A student finds all six; nobody finds a solution or a hidden test."
+    from ddpm_edu.assignments import assignment_files, student_version
+    published = {p.name: p.read_text() for p in site.rglob("*.ipynb")}
+    page = (site/"assignments.html").read_text()
+    for number, path in assignment_files().items():
+        assert published[path.name] == student_version(path.read_text()) and path.name in page
+    for name, text in published.items():
+        if not name.startswith("H_"): assert not re.search(r"### (BEGIN|END) (SOLUTION|HIDDEN)", text), name        # H explains the markers
+    assert not [p for p in site.rglob("*") if "source" in p.relative_to(site).parts or p.suffix == ".db"]
 
 
 @pytest.mark.slow

@@ -6,3 +6,13 @@ window.require = { paths: Object.fromEntries(["base", "controls", "output", "htm
 // The widget manager speaks to MathJax 2. Our widgets hold no formulas, so it may ask in vain.
 let mathjax;
 Object.defineProperty(window, "MathJax", { get: () => mathjax, set(value) { mathjax = value; if (value) value.Hub = { Queue() {} }; } });
+
+// A formula in a line of text that is wider than the page (a phone) scrolls by itself.
+const fit = () => document.querySelectorAll("mjx-container:not([display])").forEach(formula => {
+  formula.classList.remove("ddpm-wide");
+  const room = formula.closest("p, li, td, summary, figcaption")?.clientWidth;
+  formula.classList.toggle("ddpm-wide", room > 0 && formula.getBoundingClientRect().width > room);
+});
+addEventListener("load", () => mathjax?.startup?.promise.then(fit));
+addEventListener("resize", fit);
+document.addEventListener("toggle", fit, true);             // a folded answer has no width before
