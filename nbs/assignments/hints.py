@@ -127,17 +127,17 @@ def slips(solution, name):
         yield said, head + "\n" + textwrap.indent(body, "    ")
 
 
-def rules(solution, call, others):
-    "{sentence: [numbers, ...]} for one visible `compare`."
+def hints(solution, call, others):
+    "{right, slips: {sentence: [numbers, ...]}, rules: the same} for one visible `compare`."
     asked, right, known = call.args[0], ast.literal_eval(call.args[1]), ast.literal_eval(call.args[2]) if len(call.args) > 2 else {}
     name, args = asked.args[0].value, tuple(eval(ast.unparse(a), {"torch": torch}) for a in asked.args[1:])
-    tol, taken, found = next((k.value.value for k in call.keywords if k.arg == "tol"), 1e-4), [right, *known.values()], {}
+    tol, taken, found = next((k.value.value for k in call.keywords if k.arg == "tol"), 1e-4), [right, *known.values()], {"right": right, "slips": {}, "rules": {}}
     made = dict((code, (said, code)) for said, code in reversed(mutants(solution))).values()       # a code once, with its first sentence
-    for said, code in [*slips(solution, name), *reversed(made)]:
+    for kind, said, code in [("slips", *slip) for slip in slips(solution, name)] + [("rules", *rule) for rule in reversed(made)]:
         got = numbers(code, name, args, others)
         if got is None or len(got) > 2*len(right) + 4 or any(close(got, other, 10*tol) for other in taken): continue
         taken.append(got)
-        found.setdefault(said, []).append([float(f"{x:.6g}") for x in got])
+        found[kind].setdefault(said, []).append([float(f"{x:.6g}") for x in got])
     return found
 
 
@@ -163,7 +163,7 @@ def main():
         for name, test in cells.items():
             if not name.endswith("-test"): continue
             others = "\n".join(cells[other[:-5]] for other in cells if other.endswith("-test") and other != name and cells[other[:-5]].startswith("def "))
-            for call in visible_calls(test): made.setdefault(call.args[0].args[0].value, []).append({"right": ast.literal_eval(call.args[1]), "rules": rules(cells[name[:-5]], call, others)})
+            for call in visible_calls(test): made.setdefault(call.args[0].args[0].value, []).append(hints(cells[name[:-5]], call, others))
     if only: return print(json.dumps(made, indent=1))
     text = "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(cases)}" for name, cases in made.items()) + "\n}\n"
     if "--check" in sys.argv:
@@ -171,7 +171,7 @@ def main():
         print("hints.json is in step" if same else "hints.json is not in step with the questions: run `python hints.py`")
         return not same
     target.write_text(text, encoding="utf-8")
-    print(f"{sum(len(lists) for cases in made.values() for case in cases for lists in case['rules'].values())} hints for {len(made)} functions")
+    print(f"{sum(len(lists) for cases in made.values() for case in cases for kind in ('slips', 'rules') for lists in case[kind].values())} hints for {len(made)} functions")
 
 
 if __name__ == "__main__": sys.exit(main())
