@@ -37,6 +37,7 @@ def main():
     args = parser.parse_args()
     students = sorted(p.parent.name for p in Path("submitted").glob(f"*/{args.assignment}"))
     if not students: parser.error(f"there is no submission: submitted/STUDENT/{args.assignment}/{args.assignment}.ipynb is expected here")
+    if Path("source", args.assignment).exists(): print("note: source/ is in reach of the submissions, with all solutions; appendix I says where to grade", file=sys.stderr)
     failed, times = {}, []
     for student in (bar := tqdm(students, unit="submission")):
         bar.set_postfix_str(student)
