@@ -89,7 +89,7 @@ WRONG = [
     ("q6", "step size is 0.001", TRAIN.replace("lr=3e-3", "lr=1e-3")),
     ("q6", "asks for torch.optim.Adam", TRAIN.replace("Adam(parameters, lr=3e-3)", "SGD(parameters, lr=0.1)")),
     ("q6", "more than one optimizer", TRAIN.replace("for _ in range(steps):\n", "for _ in range(steps):\n    optimizer = torch.optim.Adam(parameters, lr=3e-3)\n")),
-    ("q6", "the same again and again", TRAIN.replace("data[torch.randint(len(data), (128,))]", "data[:128]")),
+    ("q6", "drawn from all of the data", TRAIN.replace("data[torch.randint(len(data), (128,))]", "data[:128]")),
     ("q6", "the same again and again", TRAIN.replace("for _ in range(steps):\n", "fixed = torch.randn(128, 2)\nfor _ in range(steps):\n").replace("torch.randn_like(x0)", "fixed")),
     ("q6", "8 examples in a step", TRAIN.replace("(128,)", "(8,)")),
     ("q6", "absolute error", TRAIN.replace("- noise)**2).mean()", "- noise).abs()).mean()")),
