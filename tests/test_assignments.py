@@ -76,10 +76,12 @@ def test_there_are_enough_answers_to_try(n):
 @pytest.mark.slow
 @graded
 def test_a_class_of_answers(n, record_property):
-    "Right but different: all points. Wrong: this question's points are lost, the others kept, the slip named. Three times the same."
+    "Right but different: all points. Wrong: this question's points are lost, the others kept, the slip named. Three times the same (from the second time on only the test of the question that was changed runs)."
+    changed = [q for q, *_ in RIGHT[n] + WRONG[n]]
     jobs = [submission(n, {q: written(answers[n][q], body)}) for q, *_, body in RIGHT[n] + WRONG[n]]
-    first, second, third = (grade_all(jobs) for _ in range(3))
-    assert [o["scores"] for o in first] == [o["scores"] for o in second] == [o["scores"] for o in third]
+    alone = [[cell for cell in job if not cell[0].endswith("-test") or cell[0] == f"{q}-test"] for q, job in zip(changed, jobs)]
+    first, second, third = grade_all(jobs), grade_all(alone), grade_all(alone)
+    assert [{f"{q}-test": o["scores"][f"{q}-test"]} for q, o in zip(changed, first)] == [o["scores"] for o in second] == [o["scores"] for o in third]
     full, named = points(n), 0
     for (q, body), o in zip(RIGHT[n], first): assert o["scores"] == full, (q, body, o["said"])
     for (q, word, body), o in zip(WRONG[n], first[len(RIGHT[n]):]):
