@@ -267,6 +267,7 @@ def names(cells:list)->set:
     "Names that imports give to the notebook."
     return {(a.asname or a.name).split(".")[0] for _, a in imported(cells)}
 
+# %% ../nbs/appendix/H_assignments.ipynb #3a41c0d5
 def scoped(node, own=frozenset()):   # pairs (node, names)
     "Each node of a syntax tree, with the names that belong to the functions around it, or that the cell makes anew."
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):

@@ -182,6 +182,7 @@ def locked(
         yield
     finally: handle is None or os.close(handle)
 
+# %% ../nbs/appendix/D_config.ipynb #3a41c0f1
 def publish(
     ready:Path,          # folder of finished files with a `MANIFEST`; it is gone afterwards
     folder:Path,         # where they belong, `locked`
