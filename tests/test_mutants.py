@@ -53,7 +53,7 @@ mistakes = {
     ],
     "04_reverse_sampler": [
         ("prev = prev + self.noise_scale(k, v)*z", "prev = prev + self.noise_scale(k, v)**2*z"),
-        ("if timestep > 0:", "if timestep >= 0:"),
+        ("if int(timestep) > 0:", "if int(timestep) >= 0:"),
         ("z = randn(output.shape, generator, output.device, output.dtype)", "z = torch.rand(output.shape, generator=generator).to(output)"),
         ("fixed_small=small.sqrt()", "fixed_small=large.sqrt()"),
         ("fixed_large_log=large.sqrt()", "fixed_large_log=large.log().sqrt()"),
