@@ -64,7 +64,7 @@ mistakes = {
         ("round(T - k*stride) - 1", "round(T - k*stride)"),
         ("ts = i*(T//n) + self.config.steps_offset", "ts = i*(T//n)"),
         ("(model_output[:, :C], model_output[:, C:]", "(model_output[:, C:], model_output[:, :C]"),
-        ("x0.clamp(-(r := c.clip_sample_range), r) if", "x0.clamp(0, (r := c.clip_sample_range)) if"),
+        ("x0.clamp(-self.limit, self.limit)", "x0.clamp(0, self.limit)"),
         ("return x0.clamp(-s, s)/s", "return x0.clamp(-s, s)"),
         ("return self.schedule.velocity(sample, timesteps, noise)", "return self.schedule.velocity(noise, timesteps, sample)"),
     ],
