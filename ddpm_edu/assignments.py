@@ -353,6 +353,9 @@ def ask(
     if not callable(space[name]): raise Wrong(f"`{name}` must be a function, but it is {type(space[name]).__name__}")
     if found := tampered(space, history()): raise Wrong(f"a cell changes {found}: the tests need Python as it is. Take the change out, restart the kernel and run all cells")
     if found := leans_on(space[name], space): raise Wrong(f"`{name}` uses {found}: please write the answer yourself, with torch or numpy alone. That is what the points are for")
+    if without:
+        import torch
+        with Seen().torch_calls(): torch.ones(1) + 1                                  # torch imports much at the first one: once here, not in each child
     call = lambda *args: call_apart(space[name], args, seconds, memory, without=without)
     done = call(*args)
     if "wrong" in done: raise Wrong(f"`{name}`: {done['wrong']}")
