@@ -10,7 +10,6 @@ __all__ = ['VARIANCE_TYPES', 'SPACINGS', 'MAX_TIMESTEPS', 'randn', 'DDPMSchedule
 import math, warnings
 from dataclasses import dataclass
 import torch
-from fastcore.basics import patch
 from torch import Tensor
 from .checks import check_bool, check_choice, check_int, check_number
 from .config import ConfigMixin, Output, register_to_config
@@ -68,6 +67,23 @@ class DDPMScheduler(ConfigMixin):
         steps_offset:int=0,                        # added to the timesteps of "leading"
         rescale_betas_zero_snr:bool=False,         # end in exactly pure noise?
     ):
+        """Args:
+            num_train_timesteps: T
+            beta_start: first beta
+            beta_end: last beta
+            beta_schedule: one of `forward_process.SCHEDULES`
+            trained_betas: betas to use instead, a list of numbers in (0, 1); their number is then T
+            variance_type: one of `VARIANCE_TYPES`: the variance of the noise that a step adds
+            clip_sample: clip the estimate of x_0?
+            prediction_type: what the network predicts: "epsilon", "sample" or "v_prediction"
+            thresholding: clip the estimate of x_0 at a quantile of its own, and rescale it?
+            dynamic_thresholding_ratio: that quantile
+            clip_sample_range: clip to [-range, range]
+            sample_max_value: upper limit of the quantile when thresholding
+            timestep_spacing: one of `SPACINGS`: which timesteps when there are fewer than T
+            steps_offset: added to the timesteps of "leading"
+            rescale_betas_zero_snr: end in exactly pure noise?
+        """
         check_int("num_train_timesteps", num_train_timesteps, 1, MAX_TIMESTEPS)
         check_choice("variance_type", variance_type, VARIANCE_TYPES); check_choice("timestep_spacing", timestep_spacing, SPACINGS)
         check_choice("prediction_type", prediction_type, ("epsilon", "sample", "v_prediction")); check_choice("beta_schedule", beta_schedule, SCHEDULES)
@@ -81,6 +97,229 @@ class DDPMScheduler(ConfigMixin):
         self.init_noise_sigma, self.variance_type, self.prediction_type = 1.0, variance_type, prediction_type
         self.limit = clip_sample_range if clip_sample and not thresholding else 0             # of plain clipping; 0: none
         self.warn_if_short()
+
+    def visit(self,
+        timesteps:Tensor,            # rising, (K,)
+        num_inference_steps,         # their number, or None if nobody has asked for it yet
+        custom:bool,                 # did the caller list them?
+        device=None,                 # where `self.timesteps` shall be
+    ):
+        """Prepare the steps between these timesteps.
+
+        Args:
+            timesteps: rising, (K,)
+            num_inference_steps: their number, or None if nobody has asked for it yet
+            custom: did the caller list them?
+            device: where `self.timesteps` shall be
+        """
+        with torch.inference_mode(False): self.steps = self.schedule.respace(timesteps)      # the process seen at these times only
+        self.sigmas = fixed_sigmas(self.steps)
+        self.position = {t: k for k, t in enumerate(timesteps.tolist())}           # timestep -> its place in `self.steps`
+        self.timesteps, self.num_inference_steps, self.custom_timesteps = timesteps.flip(0).to(device), num_inference_steps, custom
+
+    def warn_if_short(self):
+        "Say so if the forward process ends far from the noise that sampling starts with."
+        left = self.schedule.alphas_cumprod[-1].item()
+        if left > 0.02: warnings.warn(f"with num_train_timesteps={len(self)} and these betas the forward process ends with {left:.1%} of the image's variance left (alphas_cumprod[-1]), "
+            f"but sampling starts from pure noise; raise beta_end (about {20/len(self):.2g} would do for 'linear') or num_train_timesteps, or set rescale_betas_zero_snr=True", stacklevel=4)
+
+    def __len__(self): return len(self.schedule)
+
+    def __repr__(self): return f"DDPMScheduler({', '.join(f'{k}={v!r}' for k, v in self.config.items() if k != 'trained_betas' or v is not None)})"
+
+    def set_timesteps(self,
+        num_inference_steps:int|None=None,   # how many timesteps to visit, 1..T
+        device=None,                         # where `timesteps` shall be
+        timesteps=None,                      # or: which ones, whole numbers that fall, each in 0..T-1
+    ):
+        """Choose the timesteps that sampling will visit, kept in `self.timesteps`, from noisy to clean.
+
+        Args:
+            num_inference_steps: how many timesteps to visit, 1..T
+            device: where `timesteps` shall be
+            timesteps: or: which ones, whole numbers that fall, each in 0..T-1
+        """
+        if (num_inference_steps is None) == (timesteps is None): raise ValueError("pass num_inference_steps or timesteps, one of the two")
+        T = len(self.schedule)
+        if timesteps is not None:
+            ts = torch.as_tensor(timesteps)
+            if ts.ndim != 1 or not len(ts) or ts.is_floating_point() or ts.dtype == torch.bool or ts.max() >= T or ts.min() < 0 or not (ts.diff() < 0).all():
+                raise ValueError(f"timesteps must be whole numbers that fall, between {T-1} and 0, got {ts.tolist()[:10]}")
+            return self.visit(ts.long().cpu().flip(0), len(ts), True, device)
+        self.visit(self.spaced(check_int("num_inference_steps", num_inference_steps, 1, T, "num_train_timesteps")), num_inference_steps, False, device)
+
+    def spaced(self,
+        n:int,           # how many, 1..T
+    )->Tensor:           # timesteps, rising, (n,)
+        """The timesteps of `timestep_spacing`.
+
+        Args:
+            n: how many, 1..T
+        Returns:
+            timesteps, rising, (n,)
+        """
+        T, i = len(self.schedule), torch.arange(n)
+        if self.config.timestep_spacing == "linspace":                              # 0, ..., T-1, both ends
+            import numpy as np
+            return torch.from_numpy(np.linspace(0, T-1, n).round().astype(np.int64))
+        if self.config.timestep_spacing == "trailing":                              # ends at T-1: T-1, T-1-T/n, ...
+            stride = T - (T - T/n)                                                  # T/n, rounded as diffusers does: at a half it decides which way
+            return torch.tensor([round(T - k*stride) - 1 for k in reversed(range(n))])
+        ts = i*(T//n) + self.config.steps_offset                                    # begins at 0: 0, T//n, 2 (T//n), ...
+        if ts[-1] >= T: raise ValueError(f"num_inference_steps={n} with steps_offset={self.config.steps_offset} would start at timestep {ts[-1]}, but the last is {T-1}; use fewer steps or steps_offset=0")
+        return ts
+
+    def index_of(self,
+        timestep,            # one of `self.timesteps`, an int or a tensor with one element
+    )->int:                  # its place in `self.steps`
+        """Where a timestep stands among those that are visited.
+
+        Args:
+            timestep: one of `self.timesteps`, an int or a tensor with one element
+        Returns:
+            its place in `self.steps`
+        """
+        t = int(timestep)
+        if t not in self.position: raise ValueError(f"timestep must be one of scheduler.timesteps ({self.timesteps[0]}, ..., {self.timesteps[-1]}; {len(self.timesteps)} of them), got {timestep}; call set_timesteps first")
+        return self.position[t]
+
+    def previous_timestep(self,
+        timestep,            # one of `self.timesteps`
+    )->int:                  # the next one that sampling visits; -1 after the last: the clean image
+        """The timestep that a step from `timestep` leads to.
+
+        Args:
+            timestep: one of `self.timesteps`
+        Returns:
+            the next one that sampling visits; -1 after the last: the clean image
+        """
+        k = self.index_of(timestep)
+        return int(self.timesteps[len(self.timesteps) - k]) if k else -1
+
+    def noise_scale(self,
+        k:int,               # place of the timestep in `self.steps`
+        v:Tensor|None=None,  # what the network says about the variance, (B, C, H, W), if `variance_type` is learned
+    ):                       # standard deviation of the noise, () or, if it is learned, (B, C, H, W)
+        r"""$\sigma_t$: the square root of $\tilde\beta_t$ (small), of $\beta_t$ (large), or of something between the two that the network chose.
+
+        Args:
+            k: place of the timestep in `self.steps`
+            v: what the network says about the variance, (B, C, H, W), if `variance_type` is learned
+        Returns:
+            standard deviation of the noise, () or, if it is learned, (B, C, H, W)
+        """
+        if self.variance_type in self.sigmas: return self.sigmas[self.variance_type][k]
+        if self.variance_type == "learned": return v.sqrt()
+        small, large = self.steps.posterior_variance[k].clamp(min=1e-20), self.steps.betas[k]
+        share = (v + 1)/2                                                           # from [-1, 1] to [0, 1]
+        return (0.5*(share*large.log().item() + (1 - share)*small.log().item())).exp()
+
+    def clip(self,
+        x0:Tensor,           # estimate of x_0, (B, C, H, W), float32 or float64
+    )->Tensor:               # the same, without impossible values
+        """Images lie in [-1, 1], so estimates that do not are clipped, or with `thresholding` pressed together.
+
+        Args:
+            x0: estimate of x_0, (B, C, H, W), float32 or float64
+        Returns:
+            the same, without impossible values
+        """
+        if self.limit: return x0.clamp(-self.limit, self.limit)
+        c = self.config
+        if not c.thresholding: return x0
+        s = torch.quantile(x0.flatten(1).abs(), c.dynamic_thresholding_ratio, dim=1).clamp(1, c.sample_max_value)    # (B,)
+        s = s.view(-1, *[1]*(x0.ndim-1))                                            # (B, 1, 1, 1)
+        return x0.clamp(-s, s)/s
+
+    def step(self,
+        model_output:Tensor,         # the network's prediction, (B, C, H, W); with 2C channels if it also predicts the variance
+        timestep,                    # t, one of `self.timesteps`
+        sample:Tensor,               # x_t, (B, C, H, W)
+        generator=None,              # torch.Generator, or a list with one for each image
+        return_dict:bool=True,       # False: a tuple
+    ):                               # `DDPMSchedulerOutput`, or (prev_sample, pred_original_sample)
+        """One pass of the loop of Algorithm 2: from $x_t$ to $x_{t-1}$, equations (15), (7) and (6).
+
+        Args:
+            model_output: the network's prediction, (B, C, H, W); with 2C channels if it also
+                predicts the variance
+            timestep: t, one of `self.timesteps`
+            sample: x_t, (B, C, H, W)
+            generator: torch.Generator, or a list with one for each image
+            return_dict: False: a tuple
+        Returns:
+            `DDPMSchedulerOutput`, or (prev_sample, pred_original_sample)
+        """
+        k = self.index_of(timestep)
+        output, v = self.split(model_output, sample)                                       # (B, C, H, W) each; v is None if the variance is fixed
+        dtype, wide = sample.dtype, torch.promote_types(sample.dtype, torch.float32)       # half precision is for storing, not for this
+        x_t = sample.to(wide)
+        x0 = self.clip(self.steps.predict_x0(x_t, k, output.to(wide), self.prediction_type))
+        prev = self.steps.posterior_mean(x0, x_t, k)                                       # mu-tilde, (B, C, H, W)
+        if int(timestep) > 0:
+            z = randn(output.shape, generator, output.device, output.dtype)
+            prev = prev + self.noise_scale(k, v)*z
+        prev, x0 = prev.to(dtype), x0.to(dtype)
+        return DDPMSchedulerOutput(prev, x0) if return_dict else (prev, x0)
+
+    def split(self, model_output, sample):
+        "The prediction and, if the network makes one, what it says about the variance."
+        check_floats("sample", sample); check_floats("model_output", model_output)
+        learned = self.variance_type in ("learned", "learned_range")
+        C = sample.shape[1]
+        expected = (sample.shape[0], C*(1 + learned), *sample.shape[2:])
+        if model_output.shape != expected:
+            why = f", because variance_type={self.variance_type!r} needs a network with twice the channels" if learned else ""
+            raise ValueError(f"model_output must have shape {expected}{why}, got {tuple(model_output.shape)}")
+        return (model_output[:, :C], model_output[:, C:].to(torch.promote_types(sample.dtype, torch.float32))) if learned else (model_output, None)
+
+    def scale_model_input(self,
+        sample:Tensor,       # x_t
+        timestep=None,       # not used
+    )->Tensor:               # x_t, unchanged
+        """Some samplers scale what the network sees; this one does not.
+
+        Args:
+            sample: x_t
+            timestep: not used
+        Returns:
+            x_t, unchanged
+        """
+        return sample
+
+    def add_noise(self,
+        original_samples:Tensor,     # x_0 in [-1, 1], (B, C, H, W)
+        noise:Tensor,                # standard normal, (B, C, H, W)
+        timesteps,                   # 0..T-1, (B,)
+    )->Tensor:                       # x_t, (B, C, H, W)
+        """Draw $x_t$: equation (4).
+
+        Args:
+            original_samples: x_0 in [-1, 1], (B, C, H, W)
+            noise: standard normal, (B, C, H, W)
+            timesteps: 0..T-1, (B,)
+        Returns:
+            x_t, (B, C, H, W)
+        """
+        check_floats("original_samples", original_samples)
+        return self.schedule.q_sample(original_samples, timesteps, noise)
+
+    def get_velocity(self,
+        sample:Tensor,               # x_0 in [-1, 1], (B, C, H, W)
+        noise:Tensor,                # standard normal, (B, C, H, W)
+        timesteps,                   # 0..T-1, (B,)
+    )->Tensor:                       # v, (B, C, H, W)
+        """What a network with `prediction_type='v_prediction'` learns to predict.
+
+        Args:
+            sample: x_0 in [-1, 1], (B, C, H, W)
+            noise: standard normal, (B, C, H, W)
+            timesteps: 0..T-1, (B,)
+        Returns:
+            v, (B, C, H, W)
+        """
+        check_floats("sample", sample)
+        return self.schedule.velocity(sample, timesteps, noise)
 
 # %% ../nbs/04_reverse_sampler.ipynb #c9681218
 def given_betas(
@@ -105,170 +344,5 @@ def fixed_sigmas(
         return {kind: sigma.unbind() for kind, sigma in table.items()}
 
 # %% ../nbs/04_reverse_sampler.ipynb #c177d782
-@patch
-def visit(self:DDPMScheduler,
-    timesteps:Tensor,            # rising, (K,)
-    num_inference_steps,         # their number, or None if nobody has asked for it yet
-    custom:bool,                 # did the caller list them?
-    device=None,                 # where `self.timesteps` shall be
-):
-    "Prepare the steps between these timesteps."
-    with torch.inference_mode(False): self.steps = self.schedule.respace(timesteps)      # the process seen at these times only
-    self.sigmas = fixed_sigmas(self.steps)
-    self.position = {t: k for k, t in enumerate(timesteps.tolist())}           # timestep -> its place in `self.steps`
-    self.timesteps, self.num_inference_steps, self.custom_timesteps = timesteps.flip(0).to(device), num_inference_steps, custom
-
-@patch
-def warn_if_short(self:DDPMScheduler):
-    "Say so if the forward process ends far from the noise that sampling starts with."
-    left = self.schedule.alphas_cumprod[-1].item()
-    if left > 0.02: warnings.warn(f"with num_train_timesteps={len(self)} and these betas the forward process ends with {left:.1%} of the image's variance left (alphas_cumprod[-1]), "
-        f"but sampling starts from pure noise; raise beta_end (about {20/len(self):.2g} would do for 'linear') or num_train_timesteps, or set rescale_betas_zero_snr=True", stacklevel=4)
-
 for name in ("betas", "alphas", "alphas_cumprod"):
     setattr(DDPMScheduler, name, property(lambda self, name=name: getattr(self.schedule, name), doc=f"`{name}` of the T training timesteps, float32, (T,)."))
-
-@patch
-def __len__(self:DDPMScheduler): return len(self.schedule)
-@patch
-def __repr__(self:DDPMScheduler): return f"DDPMScheduler({', '.join(f'{k}={v!r}' for k, v in self.config.items() if k != 'trained_betas' or v is not None)})"
-
-# %% ../nbs/04_reverse_sampler.ipynb #96c09e59
-@patch
-def set_timesteps(self:DDPMScheduler,
-    num_inference_steps:int|None=None,   # how many timesteps to visit, 1..T
-    device=None,                         # where `timesteps` shall be
-    timesteps=None,                      # or: which ones, whole numbers that fall, each in 0..T-1
-):
-    "Choose the timesteps that sampling will visit, kept in `self.timesteps`, from noisy to clean."
-    if (num_inference_steps is None) == (timesteps is None): raise ValueError("pass num_inference_steps or timesteps, one of the two")
-    T = len(self.schedule)
-    if timesteps is not None:
-        ts = torch.as_tensor(timesteps)
-        if ts.ndim != 1 or not len(ts) or ts.is_floating_point() or ts.dtype == torch.bool or ts.max() >= T or ts.min() < 0 or not (ts.diff() < 0).all():
-            raise ValueError(f"timesteps must be whole numbers that fall, between {T-1} and 0, got {ts.tolist()[:10]}")
-        return self.visit(ts.long().cpu().flip(0), len(ts), True, device)
-    self.visit(self.spaced(check_int("num_inference_steps", num_inference_steps, 1, T, "num_train_timesteps")), num_inference_steps, False, device)
-
-@patch
-def spaced(self:DDPMScheduler,
-    n:int,           # how many, 1..T
-)->Tensor:           # timesteps, rising, (n,)
-    "The timesteps of `timestep_spacing`."
-    T, i = len(self.schedule), torch.arange(n)
-    if self.config.timestep_spacing == "linspace":                              # 0, ..., T-1, both ends
-        import numpy as np
-        return torch.from_numpy(np.linspace(0, T-1, n).round().astype(np.int64))
-    if self.config.timestep_spacing == "trailing":                              # ends at T-1: T-1, T-1-T/n, ...
-        stride = T - (T - T/n)                                                  # T/n, rounded as diffusers does: at a half it decides which way
-        return torch.tensor([round(T - k*stride) - 1 for k in reversed(range(n))])
-    ts = i*(T//n) + self.config.steps_offset                                    # begins at 0: 0, T//n, 2 (T//n), ...
-    if ts[-1] >= T: raise ValueError(f"num_inference_steps={n} with steps_offset={self.config.steps_offset} would start at timestep {ts[-1]}, but the last is {T-1}; use fewer steps or steps_offset=0")
-    return ts
-
-# %% ../nbs/04_reverse_sampler.ipynb #9d349253
-@patch
-def index_of(self:DDPMScheduler,
-    timestep,            # one of `self.timesteps`, an int or a tensor with one element
-)->int:                  # its place in `self.steps`
-    "Where a timestep stands among those that are visited."
-    t = int(timestep)
-    if t not in self.position: raise ValueError(f"timestep must be one of scheduler.timesteps ({self.timesteps[0]}, ..., {self.timesteps[-1]}; {len(self.timesteps)} of them), got {timestep}; call set_timesteps first")
-    return self.position[t]
-
-@patch
-def previous_timestep(self:DDPMScheduler,
-    timestep,            # one of `self.timesteps`
-)->int:                  # the next one that sampling visits; -1 after the last: the clean image
-    "The timestep that a step from `timestep` leads to."
-    k = self.index_of(timestep)
-    return int(self.timesteps[len(self.timesteps) - k]) if k else -1
-
-# %% ../nbs/04_reverse_sampler.ipynb #71e4fce9
-@patch
-def noise_scale(self:DDPMScheduler,
-    k:int,               # place of the timestep in `self.steps`
-    v:Tensor|None=None,  # what the network says about the variance, (B, C, H, W), if `variance_type` is learned
-):                       # standard deviation of the noise, () or, if it is learned, (B, C, H, W)
-    r"$\sigma_t$: the square root of $\tilde\beta_t$ (small), of $\beta_t$ (large), or of something between the two that the network chose."
-    if self.variance_type in self.sigmas: return self.sigmas[self.variance_type][k]
-    if self.variance_type == "learned": return v.sqrt()
-    small, large = self.steps.posterior_variance[k].clamp(min=1e-20), self.steps.betas[k]
-    share = (v + 1)/2                                                           # from [-1, 1] to [0, 1]
-    return (0.5*(share*large.log().item() + (1 - share)*small.log().item())).exp()
-
-# %% ../nbs/04_reverse_sampler.ipynb #1be5f693
-@patch
-def clip(self:DDPMScheduler,
-    x0:Tensor,           # estimate of x_0, (B, C, H, W), float32 or float64
-)->Tensor:               # the same, without impossible values
-    "Images lie in [-1, 1], so estimates that do not are clipped, or with `thresholding` pressed together."
-    if self.limit: return x0.clamp(-self.limit, self.limit)
-    c = self.config
-    if not c.thresholding: return x0
-    s = torch.quantile(x0.flatten(1).abs(), c.dynamic_thresholding_ratio, dim=1).clamp(1, c.sample_max_value)    # (B,)
-    s = s.view(-1, *[1]*(x0.ndim-1))                                            # (B, 1, 1, 1)
-    return x0.clamp(-s, s)/s
-
-# %% ../nbs/04_reverse_sampler.ipynb #c290996a
-@patch
-def step(self:DDPMScheduler,
-    model_output:Tensor,         # the network's prediction, (B, C, H, W); with 2C channels if it also predicts the variance
-    timestep,                    # t, one of `self.timesteps`
-    sample:Tensor,               # x_t, (B, C, H, W)
-    generator=None,              # torch.Generator, or a list with one for each image
-    return_dict:bool=True,       # False: a tuple
-):                               # `DDPMSchedulerOutput`, or (prev_sample, pred_original_sample)
-    "One pass of the loop of Algorithm 2: from $x_t$ to $x_{t-1}$, equations (15), (7) and (6)."
-    k = self.index_of(timestep)
-    output, v = self.split(model_output, sample)                                       # (B, C, H, W) each; v is None if the variance is fixed
-    dtype, wide = sample.dtype, torch.promote_types(sample.dtype, torch.float32)       # half precision is for storing, not for this
-    x_t = sample.to(wide)
-    x0 = self.clip(self.steps.predict_x0(x_t, k, output.to(wide), self.prediction_type))
-    prev = self.steps.posterior_mean(x0, x_t, k)                                       # mu-tilde, (B, C, H, W)
-    if int(timestep) > 0:
-        z = randn(output.shape, generator, output.device, output.dtype)
-        prev = prev + self.noise_scale(k, v)*z
-    prev, x0 = prev.to(dtype), x0.to(dtype)
-    return DDPMSchedulerOutput(prev, x0) if return_dict else (prev, x0)
-
-@patch
-def split(self:DDPMScheduler, model_output, sample):
-    "The prediction and, if the network makes one, what it says about the variance."
-    check_floats("sample", sample); check_floats("model_output", model_output)
-    learned = self.variance_type in ("learned", "learned_range")
-    C = sample.shape[1]
-    expected = (sample.shape[0], C*(1 + learned), *sample.shape[2:])
-    if model_output.shape != expected:
-        why = f", because variance_type={self.variance_type!r} needs a network with twice the channels" if learned else ""
-        raise ValueError(f"model_output must have shape {expected}{why}, got {tuple(model_output.shape)}")
-    return (model_output[:, :C], model_output[:, C:].to(torch.promote_types(sample.dtype, torch.float32))) if learned else (model_output, None)
-
-# %% ../nbs/04_reverse_sampler.ipynb #a02610bd
-@patch
-def scale_model_input(self:DDPMScheduler,
-    sample:Tensor,       # x_t
-    timestep=None,       # not used
-)->Tensor:               # x_t, unchanged
-    "Some samplers scale what the network sees; this one does not."
-    return sample
-
-@patch
-def add_noise(self:DDPMScheduler,
-    original_samples:Tensor,     # x_0 in [-1, 1], (B, C, H, W)
-    noise:Tensor,                # standard normal, (B, C, H, W)
-    timesteps,                   # 0..T-1, (B,)
-)->Tensor:                       # x_t, (B, C, H, W)
-    "Draw $x_t$: equation (4)."
-    check_floats("original_samples", original_samples)
-    return self.schedule.q_sample(original_samples, timesteps, noise)
-
-@patch
-def get_velocity(self:DDPMScheduler,
-    sample:Tensor,               # x_0 in [-1, 1], (B, C, H, W)
-    noise:Tensor,                # standard normal, (B, C, H, W)
-    timesteps,                   # 0..T-1, (B,)
-)->Tensor:                       # v, (B, C, H, W)
-    "What a network with `prediction_type='v_prediction'` learns to predict."
-    check_floats("sample", sample)
-    return self.schedule.velocity(sample, timesteps, noise)
