@@ -118,6 +118,16 @@ class NoiseSchedule:
         r"$\tilde\mu_t$ alone: equation (7)."
         return self.at("posterior_mean_coef1", t, x0)*x0 + self.at("posterior_mean_coef2", t, x0)*x_t      # (B, C, H, W)
 
+    def reverse_variance(self,
+        kind:str="fixed_small",  # beta-tilde_t; or "fixed_large": beta_t; either may end in "_log"
+        first:str="own",         # entry of t = 0: its "own", or the "second" timestep's beta-tilde
+    )->Tensor:                   # (T,), the posterior's at least 1e-20
+        r"Variance $\sigma_t^2$ of a step back, if the network does not choose it: section 3.2."
+        small = self.posterior_variance.clamp(min=1e-20)                           # its logarithm is finite
+        var = small if kind.startswith("fixed_small") else self.betas
+        if first == "own": return var
+        return torch.cat([small[1:2] if self.T > 1 else self.betas, var[1:]])
+
     def velocity(self,
         x0:Tensor,       # clean images, (B, C, H, W)
         t,               # timesteps 0..T-1, an int or (B,)
