@@ -11,7 +11,6 @@ __all__ = ['ScoreState', 'ScoreExplorer', 'explore_score', 'SamplerState', 'Samp
 # %% ../nbs/appendix/C3_explorers.ipynb #e532e467
 from dataclasses import dataclass
 import torch
-from fastcore.basics import patch
 from torch import Tensor
 from .checks import check_int
 from .explorer import Explorer
@@ -20,7 +19,8 @@ from .plots import COLORS, make_grid
 from .explorers_formulas import check_images, set_pixels, show_pixels
 from .explorers_formulas import (ForwardExplorer, PosteriorExplorer, BoundExplorer,
     explore_forward, explore_posterior, explore_bound)
-from .scheduler import DDPMScheduler, randn
+from .randn import randn
+from .scheduler import DDPMScheduler
 from .score_matching import langevin
 from .variational_bound import VARIANCES
 
@@ -60,51 +60,45 @@ class ScoreExplorer(Explorer):
         T = self.schedule.T
         super().__init__(steps=range(check_int("steps", steps)+1), t=tuple(dict.fromkeys(round(f*(T-1)) for f in (0.1, 0., 0.03, 0.3, 0.6))), step_size=(0.1, 0.01, 0.5, 1.))
 
-# %% ../nbs/appendix/C3_explorers.ipynb #676e31cc
-@patch
-def prepare(self:ScoreExplorer, tick, t, step_size):
-    "The whole walk at one noise level."
-    if (t, step_size) in self.walks: return
-    g = torch.Generator().manual_seed(self.seed)
-    abar = self.schedule.alphas_cumprod[t].item()
-    walk = [torch.randn(self.particles, 2, generator=g)]
-    for i in self.controls["steps"][1:]:
-        tick(i, len(self.controls["steps"]))
-        walk.append(langevin(lambda x: self.mixture.score(x, abar), walk[-1], step_size*(1-abar), 1, g))
-    noisy = self.schedule.q_sample(self.mixture.sample(20_000, g), t, torch.randn(20_000, 2, generator=g))
-    self.walks[t, step_size] = walk, self.nearest(noisy, abar)
+    def prepare(self, tick, t, step_size):
+        "The whole walk at one noise level."
+        if (t, step_size) in self.walks: return
+        g = torch.Generator().manual_seed(self.seed)
+        abar = self.schedule.alphas_cumprod[t].item()
+        walk = [torch.randn(self.particles, 2, generator=g)]
+        for i in self.controls["steps"][1:]:
+            tick(i, len(self.controls["steps"]))
+            walk.append(langevin(lambda x: self.mixture.score(x, abar), walk[-1], step_size*(1-abar), 1, g))
+        noisy = self.schedule.q_sample(self.mixture.sample(20_000, g), t, torch.randn(20_000, 2, generator=g))
+        self.walks[t, step_size] = walk, self.nearest(noisy, abar)
 
-@patch
-def nearest(self:ScoreExplorer, x, abar):
-    "Share of the points nearest to each component, as it stands after noising."
-    return torch.cdist(x.double(), abar**0.5*self.mixture.means).argmin(1).bincount(minlength=len(self.mixture.means))/len(x)       # (K,)
+    def nearest(self, x, abar):
+        "Share of the points nearest to each component, as it stands after noising."
+        return torch.cdist(x.double(), abar**0.5*self.mixture.means).argmin(1).bincount(minlength=len(self.mixture.means))/len(x)       # (K,)
 
-@patch
-def numbers(self:ScoreExplorer, steps, t, step_size):
-    self.prepare(lambda done, total: None, t=t, step_size=step_size)
-    (walk, truth), abar = self.walks[t, step_size], self.schedule.alphas_cumprod[t].item()
-    return ScoreState(steps, t, step_size, self.mixture.score(self.places, abar), walk[steps], self.nearest(walk[steps], abar), truth)
+    def numbers(self, steps, t, step_size):
+        self.prepare(lambda done, total: None, t=t, step_size=step_size)
+        (walk, truth), abar = self.walks[t, step_size], self.schedule.alphas_cumprod[t].item()
+        return ScoreState(steps, t, step_size, self.mixture.score(self.places, abar), walk[steps], self.nearest(walk[steps], abar), truth)
+
+    def make_figure(self):
+        left, right = self.figure.subplots(1, 2, width_ratios=(1, 1))
+        self._arrows = left.quiver(*self.places.T, *self.places.T, color="0.6", pivot="mid", scale=22, width=0.005, headwidth=4)
+        self._dots, = left.plot([], [], "o", color=COLORS[0], markersize=2.5, alpha=0.7)
+        left.set(xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal", title="score and particles"); left.title.set_size(10)
+        K = len(self.mixture.weights)
+        self._bars = right.bar(range(K), [0]*K, color=COLORS[0], label="particles")
+        self._truth, = right.plot(range(K), [0]*K, "_", color=COLORS[4], markersize=18, markeredgewidth=2, label="truth")
+        right.set(xlabel="component", ylabel="share", ylim=(0, max(2*self.mixture.weights.max().item(), 0.3))); right.legend(frameon=False, fontsize=8, ncol=2)
+
+    def draw(self, s):
+        length = s.arrows.norm(dim=1, keepdim=True)
+        self._arrows.set_UVC(*(s.arrows/length.clamp(min=1e-12)*length.clamp(max=30).sqrt().clamp(max=1.5)).T)     # directions true, lengths pressed together
+        self._dots.set_data(*s.particles.T)
+        for bar, share in zip(self._bars, s.share.tolist()): bar.set_height(share)
+        self._truth.set_ydata(s.truth)
 
 # %% ../nbs/appendix/C3_explorers.ipynb #5f4e827e
-@patch
-def make_figure(self:ScoreExplorer):
-    left, right = self.figure.subplots(1, 2, width_ratios=(1, 1))
-    self._arrows = left.quiver(*self.places.T, *self.places.T, color="0.6", pivot="mid", scale=22, width=0.005, headwidth=4)
-    self._dots, = left.plot([], [], "o", color=COLORS[0], markersize=2.5, alpha=0.7)
-    left.set(xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal", title="score and particles"); left.title.set_size(10)
-    K = len(self.mixture.weights)
-    self._bars = right.bar(range(K), [0]*K, color=COLORS[0], label="particles")
-    self._truth, = right.plot(range(K), [0]*K, "_", color=COLORS[4], markersize=18, markeredgewidth=2, label="truth")
-    right.set(xlabel="component", ylabel="share", ylim=(0, max(2*self.mixture.weights.max().item(), 0.3))); right.legend(frameon=False, fontsize=8, ncol=2)
-
-@patch
-def draw(self:ScoreExplorer, s):
-    length = s.arrows.norm(dim=1, keepdim=True)
-    self._arrows.set_UVC(*(s.arrows/length.clamp(min=1e-12)*length.clamp(max=30).sqrt().clamp(max=1.5)).T)     # directions true, lengths pressed together
-    self._dots.set_data(*s.particles.T)
-    for bar, share in zip(self._bars, s.share.tolist()): bar.set_height(share)
-    self._truth.set_ydata(s.truth)
-
 def explore_score(
     mixture,             # ToyMixture in the plane: exact score at every noise level
     schedule=None,       # a NoiseSchedule; None: linear, 1000 steps
@@ -149,47 +143,42 @@ class SamplerExplorer(Explorer):
 
     def allowed(self, name, others): return range(others["steps"]+1) if name == "step" else self.controls[name]
 
-# %% ../nbs/appendix/C3_explorers.ipynb #e901e95e
-@patch
-def prepare(self:SamplerExplorer, tick, seed, steps, variance):
-    "A whole trajectory, kept for later."
-    if (seed, steps, variance) in self.trajectories: return
-    self.scheduler.set_timesteps(steps); self.scheduler.variance_type = variance
-    g, moments = torch.Generator().manual_seed(seed), []
-    x = randn(self.shape, g, "cpu", torch.float32)
-    for i, t in enumerate(self.scheduler.timesteps.tolist()):
-        tick(i, steps)
-        with torch.inference_mode():
-            eps = self.model(x, t)
-            prev, x0 = self.scheduler.step(getattr(eps, "sample", eps), t, x, generator=g, return_dict=False)
-        moments.append((t, x, x0))
-        x = prev
-    self.trajectories[seed, steps, variance] = [*moments, (-1, x, x)]
+    def prepare(self, tick, seed, steps, variance):
+        "A whole trajectory, kept for later."
+        if (seed, steps, variance) in self.trajectories: return
+        self.scheduler.set_timesteps(steps); self.scheduler.variance_type = variance
+        g, moments = torch.Generator().manual_seed(seed), []
+        x = randn(self.shape, g, "cpu", torch.float32)
+        for i, t in enumerate(self.scheduler.timesteps.tolist()):
+            tick(i, steps)
+            with torch.inference_mode():
+                eps = self.model(x, t)
+                prev, x0 = self.scheduler.step(getattr(eps, "sample", eps), t, x, generator=g, return_dict=False)
+            moments.append((t, x, x0))
+            x = prev
+        self.trajectories[seed, steps, variance] = [*moments, (-1, x, x)]
 
-@patch
-def numbers(self:SamplerExplorer, step, **others):
-    self.prepare(lambda done, total: None, **others)
-    t, x_t, x0 = self.trajectories[tuple(others[n] for n in ("seed", "steps", "variance"))][step]
-    return SamplerState(step, t, others["seed"], others["steps"], others["variance"], x_t, x0)
+    def numbers(self, step, **others):
+        self.prepare(lambda done, total: None, **others)
+        t, x_t, x0 = self.trajectories[tuple(others[n] for n in ("seed", "steps", "variance"))][step]
+        return SamplerState(step, t, others["seed"], others["steps"], others["variance"], x_t, x0)
+
+    def make_figure(self):
+        axes = self.figure.subplots(1, 2)
+        titles = "$x_t$", r"$\hat{x}_0$, the guess at this moment"
+        if len(self.shape) == 4:
+            for ax, title in zip(axes, titles): show_pixels(ax, torch.zeros(self.shape), title)
+        else:
+            self._dots = [ax.plot([], [], "o", color=c, markersize=2, alpha=0.6)[0] for ax, c in zip(axes, COLORS)]
+            for ax, title in zip(axes, titles): ax.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal"); ax.set_title(title, fontsize=10)
+
+    def draw(self, s):
+        if len(self.shape) == 4:
+            for ax, x in zip(self.figure.axes, (s.x_t, s.x0_hat)): set_pixels(ax, x.clamp(-1, 1))
+        else:
+            for dots, x in zip(self._dots, (s.x_t, s.x0_hat)): dots.set_data(*x.T)
 
 # %% ../nbs/appendix/C3_explorers.ipynb #691495b9
-@patch
-def make_figure(self:SamplerExplorer):
-    axes = self.figure.subplots(1, 2)
-    titles = "$x_t$", r"$\hat{x}_0$, the guess at this moment"
-    if len(self.shape) == 4:
-        for ax, title in zip(axes, titles): show_pixels(ax, torch.zeros(self.shape), title)
-    else:
-        self._dots = [ax.plot([], [], "o", color=c, markersize=2, alpha=0.6)[0] for ax, c in zip(axes, COLORS)]
-        for ax, title in zip(axes, titles): ax.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal"); ax.set_title(title, fontsize=10)
-
-@patch
-def draw(self:SamplerExplorer, s):
-    if len(self.shape) == 4:
-        for ax, x in zip(self.figure.axes, (s.x_t, s.x0_hat)): set_pixels(ax, x.clamp(-1, 1))
-    else:
-        for dots, x in zip(self._dots, (s.x_t, s.x0_hat)): dots.set_data(*x.T)
-
 def explore_sampler(
     model,                   # a `DDPMPipeline`; or a noise predictor, `model(x_t, t)`, whose result is like x_t or has it as `.sample`
     scheduler=None,          # `DDPMScheduler`; None: the pipeline's
@@ -246,49 +235,44 @@ class UNetExplorer(Explorer):
         T = self.schedule.T
         super().__init__(block=range(len(self.blocks)), t=tuple(dict.fromkeys(round(f*(T-1)) for f in (0.2, 0., 0.05, 0.5, 0.9))), pixel=("middle", "corner"))
 
-# %% ../nbs/appendix/C3_explorers.ipynb #a9001a41
-@patch
-def numbers(self:UNetExplorer, block, t, pixel):
-    self.prepare(lambda done, total: None, t=t, pixel=pixel)
-    name, kind, out, weights = self.visits[t][block]
-    H, W = out.shape[2:]
-    at = (H//2, W//2) if pixel == "middle" else (0, 0)
-    return UNetState(block, name, kind, t, tuple(out.shape), out[0].abs().mean(0), None if weights is None else weights[0, at[0]*W+at[1]].view(H, W), at)
+    def numbers(self, block, t, pixel):
+        self.prepare(lambda done, total: None, t=t, pixel=pixel)
+        name, kind, out, weights = self.visits[t][block]
+        H, W = out.shape[2:]
+        at = (H//2, W//2) if pixel == "middle" else (0, 0)
+        return UNetState(block, name, kind, t, tuple(out.shape), out[0].abs().mean(0), None if weights is None else weights[0, at[0]*W+at[1]].view(H, W), at)
 
-@patch
-def prepare(self:UNetExplorer, tick, t, pixel):
-    "One pass of the network, looking on."
-    if t in self.visits: return
-    names, seen = {m: n for n, m in self.blocks}, []
-    def look(module, inputs, out): seen.append((names[module], type(module).__name__, out, attention_weights(module, inputs[0]) if type(module).__name__ == "Attention" else None))
-    hooks = [m.register_forward_hook(look) for m in names]
-    try:
-        with torch.no_grad(): self.unet(self.schedule.q_sample(self.image, t, self.eps), t)
-    finally:
-        for hook in hooks: hook.remove()
-    self.visits[t] = seen
+    def prepare(self, tick, t, pixel):
+        "One pass of the network, looking on."
+        if t in self.visits: return
+        names, seen = {m: n for n, m in self.blocks}, []
+        def look(module, inputs, out): seen.append((names[module], type(module).__name__, out, attention_weights(module, inputs[0]) if type(module).__name__ == "Attention" else None))
+        hooks = [m.register_forward_hook(look) for m in names]
+        try:
+            with torch.no_grad(): self.unet(self.schedule.q_sample(self.image, t, self.eps), t)
+        finally:
+            for hook in hooks: hook.remove()
+        self.visits[t] = seen
+
+    def make_figure(self):
+        self._x, self._activation, self._attention = axes = self.figure.subplots(1, 3)
+        show_pixels(axes[0], self.image, "$x_t$")
+        for ax, title in zip(axes[1:], ("mean activation size", "where the cross looks")):
+            ax.imshow(torch.zeros(2, 2), cmap="cividis", extent=(0, 1, 1, 0), interpolation="nearest"); ax.set_axis_off(); ax.set_title(title, fontsize=10)
+        self._cross, = axes[2].plot([], [], "+", color=COLORS[4], markersize=12, markeredgewidth=2)
+        self._none = axes[2].text(0.5, 0.5, "no attention here", ha="center", va="center", fontsize=9, transform=axes[2].transAxes)
+
+    def draw(self, s):
+        set_pixels(self._x, self.schedule.q_sample(self.image, s.t, self.eps).clamp(-1, 1))
+        def show(ax, values): ax.images[0].set_data(values); ax.images[0].set_clim(0, values.max())
+        show(self._activation, s.activation)
+        self._none.set_visible(s.attention is None); self._attention.images[0].set_visible(s.attention is not None); self._cross.set_visible(s.attention is not None)
+        if s.attention is not None:
+            show(self._attention, s.attention)
+            H, W = s.attention.shape
+            self._cross.set_data([(s.pixel[1]+0.5)/W], [(s.pixel[0]+0.5)/H])
 
 # %% ../nbs/appendix/C3_explorers.ipynb #f4e96461
-@patch
-def make_figure(self:UNetExplorer):
-    self._x, self._activation, self._attention = axes = self.figure.subplots(1, 3)
-    show_pixels(axes[0], self.image, "$x_t$")
-    for ax, title in zip(axes[1:], ("mean activation size", "where the cross looks")):
-        ax.imshow(torch.zeros(2, 2), cmap="cividis", extent=(0, 1, 1, 0), interpolation="nearest"); ax.set_axis_off(); ax.set_title(title, fontsize=10)
-    self._cross, = axes[2].plot([], [], "+", color=COLORS[4], markersize=12, markeredgewidth=2)
-    self._none = axes[2].text(0.5, 0.5, "no attention here", ha="center", va="center", fontsize=9, transform=axes[2].transAxes)
-
-@patch
-def draw(self:UNetExplorer, s):
-    set_pixels(self._x, self.schedule.q_sample(self.image, s.t, self.eps).clamp(-1, 1))
-    def show(ax, values): ax.images[0].set_data(values); ax.images[0].set_clim(0, values.max())
-    show(self._activation, s.activation)
-    self._none.set_visible(s.attention is None); self._attention.images[0].set_visible(s.attention is not None); self._cross.set_visible(s.attention is not None)
-    if s.attention is not None:
-        show(self._attention, s.attention)
-        H, W = s.attention.shape
-        self._cross.set_data([(s.pixel[1]+0.5)/W], [(s.pixel[0]+0.5)/H])
-
 def explore_unet(
     unet,                # `UNet`
     image:Tensor,        # clean image, (1, C, H, W), in [-1, 1]

@@ -11,7 +11,6 @@ __all__ = ['ForwardState', 'check_images', 'ForwardExplorer', 'show_pixels', 'se
 import math
 from dataclasses import dataclass
 import torch
-from fastcore.basics import patch
 from torch import Tensor
 from .checks import check_int
 from .explorer import Explorer
@@ -69,6 +68,19 @@ class ForwardExplorer(Explorer):
         density = torch.histogram(x_t.double().flatten(), self.edges).hist/(x_t.numel()*width)
         return ForwardState(t, schedule, abar, abar/(1-abar) if abar < 1 else math.inf, x_t, density, self.edges, torch.exp(-middle**2/2)/math.sqrt(2*math.pi))
 
+    def make_figure(self):
+        left, middle, right = self.figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
+        show_pixels(left, self.x0, "$x_0$"); show_pixels(middle, self.x0, "$x_t$")
+        s = self.state()
+        self._bars = right.stairs(s.density, s.edges, fill=True, color=COLORS[0], label="pixels of $x_t$")
+        right.plot((s.edges[1:]+s.edges[:-1])/2, s.normal, color=COLORS[4], linestyle="--", label=r"$\mathcal{N}(0, 1)$")
+        right.set(xlim=(-4, 4), ylim=(0, 1), xlabel="pixel value of $x_t$", ylabel="density")
+        right.legend(loc="upper right", frameon=False, fontsize=8)
+
+    def draw(self, s):
+        set_pixels(self.figure.axes[1], s.x_t)
+        self._bars.set_data(s.density)
+
 # %% ../nbs/appendix/C2_explorers_formulas.ipynb #6b99b526
 def show_pixels(ax, images, title):
     "Images in [-1, 1] as a grid of grays or colors; `set_pixels` changes them."
@@ -76,21 +88,6 @@ def show_pixels(ax, images, title):
     ax.set_axis_off(); ax.set_title(title, fontsize=10)
 
 def set_pixels(ax, images): ax.images[0].set_data(make_grid(images, value_range=(-1, 1)))
-
-@patch
-def make_figure(self:ForwardExplorer):
-    left, middle, right = self.figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
-    show_pixels(left, self.x0, "$x_0$"); show_pixels(middle, self.x0, "$x_t$")
-    s = self.state()
-    self._bars = right.stairs(s.density, s.edges, fill=True, color=COLORS[0], label="pixels of $x_t$")
-    right.plot((s.edges[1:]+s.edges[:-1])/2, s.normal, color=COLORS[4], linestyle="--", label=r"$\mathcal{N}(0, 1)$")
-    right.set(xlim=(-4, 4), ylim=(0, 1), xlabel="pixel value of $x_t$", ylabel="density")
-    right.legend(loc="upper right", frameon=False, fontsize=8)
-
-@patch
-def draw(self:ForwardExplorer, s):
-    set_pixels(self.figure.axes[1], s.x_t)
-    self._bars.set_data(s.density)
 
 # %% ../nbs/appendix/C2_explorers_formulas.ipynb #56aa3ca4
 def explore_forward(
@@ -139,23 +136,21 @@ class PosteriorExplorer(Explorer):
         gauss = lambda mean, var: log_normal(grid, mean.flatten(), var.flatten()).exp()         # (601,)
         return PosteriorState(t, x0, x_t.item(), mean.item(), var.item(), grid, gauss(m, v), gauss(x_t/s.alphas[t].sqrt(), s.betas[t]/s.alphas[t]), gauss(mean, var))
 
+    def make_figure(self):
+        ax = self.figure.subplots()
+        names = ("image: $q(x_{t-1}|x_0)$", "noisy: $q(x_t|x_{t-1})$", "both: $q(x_{t-1}|x_t,x_0)$")
+        self._curves = [ax.plot([], [], color=c, linestyle=ls, label=n)[0] for c, ls, n in zip((COLORS[0], COLORS[1], COLORS[4]), ("--", "-.", "-"), names)]
+        self._marks = [ax.axvline(0, color="0.4", linestyle=":", linewidth=1), ax.axvline(0, color="0.4", linewidth=1)]
+        self._names = [ax.text(0, 3.42, "", ha="left", va="top", fontsize=9) for _ in self._marks]
+        for name in self._names: name.set_in_layout(False)
+        ax.set(xlim=(-3, 3), ylim=(0, 3.5), yticks=range(4), xlabel="value of $x_{t-1}$", ylabel="density"); ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, columnspacing=1, frameon=False, fontsize=8)
+
+    def draw(self, s):
+        for curve, density in zip(self._curves, (s.image, s.noisy, s.posterior)): curve.set_data(s.grid, density)
+        for mark, name, x, text in zip(self._marks, self._names, (s.x0, s.x_t), ("$x_0$", "$x_t$")):
+            mark.set_xdata([x, x]); name.set_x(x + 0.03); name.set_text(text)
+
 # %% ../nbs/appendix/C2_explorers_formulas.ipynb #3e5de901
-@patch
-def make_figure(self:PosteriorExplorer):
-    ax = self.figure.subplots()
-    names = ("image: $q(x_{t-1}|x_0)$", "noisy: $q(x_t|x_{t-1})$", "both: $q(x_{t-1}|x_t,x_0)$")
-    self._curves = [ax.plot([], [], color=c, linestyle=ls, label=n)[0] for c, ls, n in zip((COLORS[0], COLORS[1], COLORS[4]), ("--", "-.", "-"), names)]
-    self._marks = [ax.axvline(0, color="0.4", linestyle=":", linewidth=1), ax.axvline(0, color="0.4", linewidth=1)]
-    self._names = [ax.text(0, 3.42, "", ha="left", va="top", fontsize=9) for _ in self._marks]
-    for name in self._names: name.set_in_layout(False)
-    ax.set(xlim=(-3, 3), ylim=(0, 3.5), yticks=range(4), xlabel="value of $x_{t-1}$", ylabel="density"); ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, columnspacing=1, frameon=False, fontsize=8)
-
-@patch
-def draw(self:PosteriorExplorer, s):
-    for curve, density in zip(self._curves, (s.image, s.noisy, s.posterior)): curve.set_data(s.grid, density)
-    for mark, name, x, text in zip(self._marks, self._names, (s.x0, s.x_t), ("$x_0$", "$x_t$")):
-        mark.set_xdata([x, x]); name.set_x(x + 0.03); name.set_text(text)
-
 def explore_posterior(
     schedule=None,       # a NoiseSchedule with at least two timesteps; None: linear, 20 steps from 0.02 to 0.5
     frames=None,         # timesteps to draw beforehand, for pages without a kernel; None: any timestep, with a kernel
@@ -207,28 +202,26 @@ class BoundExplorer(Explorer):
         parts = w**power*self.errors
         return BoundState(power, scale, variance, self.timesteps, parts, parts.cumsum(0)/parts.sum())
 
+    def make_figure(self):
+        left, right = self.figure.subplots(1, 2)
+        width = max(self.schedule.T/len(self.timesteps)*0.8, 0.8)
+        self._bars = left.bar(self.timesteps.tolist(), [1]*len(self.timesteps), width=width, color=COLORS[0])
+        left.set(xlabel="timestep t", ylabel="part of the loss")
+        self._line, = right.plot(self.timesteps.tolist(), [0]*len(self.timesteps), color=COLORS[4])
+        self._half = right.axvline(0, color="0.4", linestyle="--")
+        right.set(xlabel="timestep t", ylabel="share of the loss up to t", ylim=(0, 1.02))
+
+    def draw(self, s):
+        ax = self.figure.axes[0]
+        for bar, part in zip(self._bars, s.parts.tolist()): bar.set_height(part)
+        if ax.get_yscale() != s.scale: ax.set_yscale(s.scale)                                     # slow, so only when it is new
+        if s.scale == "linear": ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))       # short labels
+        highest = s.parts.max().item()
+        ax.set_ylim((max(s.parts.min().item()/2, highest*1e-6), highest*2) if s.scale == "log" else (0, highest*1.05))
+        self._line.set_ydata(s.share)
+        self._half.set_xdata([s.half, s.half])
+
 # %% ../nbs/appendix/C2_explorers_formulas.ipynb #4b1a8cff
-@patch
-def make_figure(self:BoundExplorer):
-    left, right = self.figure.subplots(1, 2)
-    width = max(self.schedule.T/len(self.timesteps)*0.8, 0.8)
-    self._bars = left.bar(self.timesteps.tolist(), [1]*len(self.timesteps), width=width, color=COLORS[0])
-    left.set(xlabel="timestep t", ylabel="part of the loss")
-    self._line, = right.plot(self.timesteps.tolist(), [0]*len(self.timesteps), color=COLORS[4])
-    self._half = right.axvline(0, color="0.4", linestyle="--")
-    right.set(xlabel="timestep t", ylabel="share of the loss up to t", ylim=(0, 1.02))
-
-@patch
-def draw(self:BoundExplorer, s):
-    ax = self.figure.axes[0]
-    for bar, part in zip(self._bars, s.parts.tolist()): bar.set_height(part)
-    if ax.get_yscale() != s.scale: ax.set_yscale(s.scale)                                     # slow, so only when it is new
-    if s.scale == "linear": ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))       # short labels
-    highest = s.parts.max().item()
-    ax.set_ylim((max(s.parts.min().item()/2, highest*1e-6), highest*2) if s.scale == "log" else (0, highest*1.05))
-    self._line.set_ydata(s.share)
-    self._half.set_xdata([s.half, s.half])
-
 def explore_bound(
     model,               # noise predictor: `model(x_t, t)` with t of shape (B,) gives a tensor like x_t, or has it as `.sample`
     x0:Tensor,           # clean images in [-1, 1], (B, C, H, W), or points, (B, D)
