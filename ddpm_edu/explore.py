@@ -13,7 +13,6 @@ __all__ = ['DPI', 'BUDGET', 'Explorer', 'Stopped', 'ForwardState', 'check_images
 import base64, html, io, math, threading
 from dataclasses import dataclass
 import torch
-from fastcore.basics import patch
 from torch import Tensor
 from .checks import check_choice, check_int
 from .forward_process import NoiseSchedule, check_floats, make_betas
@@ -41,73 +40,202 @@ class Explorer:
     def make_figure(self): raise NotImplementedError("a child class draws")                   # fills `self.figure` for the first time
     def draw(self, state): raise NotImplementedError("a child class draws")                   # changes what differs from state to state
 
-# %% ../nbs/appendix/C_explorers.ipynb #54ef45fe
-@patch
-def setting(self:Explorer,
-    *values,                   # of the controls, in their order; missing or None: the default
-    **named,                   # or by name
-)->dict:                       # control -> value, the slider last
-    "A complete setting of the controls, checked."
-    if len(values) > len(self.controls): raise TypeError(f"there are {len(self.controls)} controls ({', '.join(self.controls)}), got {len(values)} values")
-    for name in named: check_choice("control", name, self.controls)
-    given, chosen = {**dict(zip(self.controls, values)), **named}, {}
-    for name in reversed(self.controls):
-        allowed, value = self.allowed(name, chosen), given.get(name)
-        if value is None: value = allowed[0]
-        chosen[name] = check_int(name, value, allowed[0], allowed[-1]) if isinstance(allowed, range) else check_choice(name, value, allowed)
-    return chosen
+    def setting(self,
+        *values,                   # of the controls, in their order; missing or None: the default
+        **named,                   # or by name
+    )->dict:                       # control -> value, the slider last
+        "A complete setting of the controls, checked."
+        if len(values) > len(self.controls): raise TypeError(f"there are {len(self.controls)} controls ({', '.join(self.controls)}), got {len(values)} values")
+        for name in named: check_choice("control", name, self.controls)
+        given, chosen = {**dict(zip(self.controls, values)), **named}, {}
+        for name in reversed(self.controls):
+            allowed, value = self.allowed(name, chosen), given.get(name)
+            if value is None: value = allowed[0]
+            chosen[name] = check_int(name, value, allowed[0], allowed[-1]) if isinstance(allowed, range) else check_choice(name, value, allowed)
+        return chosen
 
-@patch
-def state(self:Explorer, *values, **named):
-    "The numbers at a setting: what the picture shows."
-    return self.numbers(**self.setting(*values, **named))
+    def state(self, *values, **named):
+        "The numbers at a setting: what the picture shows."
+        return self.numbers(**self.setting(*values, **named))
 
-# %% ../nbs/appendix/C_explorers.ipynb #da12cf10
-@patch
-def render(self:Explorer,
-    state,                     # what `state` returns
-    title:str,                 # above the picture
-):                             # Pillow image, RGB
-    "The picture of a state."
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from PIL import Image
-    with self.lock:                                                                           # one thread draws at a time
-        if self.figure is None:
-            self.figure = Figure(figsize=self.size, dpi=DPI, layout="constrained")
-            FigureCanvasAgg(self.figure)
-            self.figure.suptitle(" ", fontsize=8)
-            self.make_figure(); self.draw(state)
-            for ax in self.figure.axes:
-                ax.tick_params(labelsize=8, which="both")
-                for text in (ax.title, ax.xaxis.label, ax.yaxis.label): text.set_size(9)
-            for _ in range(2): self.figure.draw_without_rendering()                           # arrange everything at the beginning,
-            self.figure.set_layout_engine("none")                                             # and never again: that takes longer than drawing
-        self.draw(state)
-        self.figure.suptitle(title, fontsize=8)
-        self.figure.canvas.draw()                                                             # once; savefig would draw twice
-        return Image.frombuffer("RGBA", self.figure.canvas.get_width_height(), self.figure.canvas.buffer_rgba()).convert("RGB")
+    def render(self,
+        state,                     # what `state` returns
+        title:str,                 # above the picture
+    ):                             # Pillow image, RGB
+        "The picture of a state."
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from PIL import Image
+        with self.lock:                                                                           # one thread draws at a time
+            if self.figure is None:
+                self.figure = Figure(figsize=self.size, dpi=DPI, layout="constrained")
+                FigureCanvasAgg(self.figure)
+                self.figure.suptitle(" ", fontsize=8)
+                self.make_figure(); self.draw(state)
+                for ax in self.figure.axes:
+                    ax.tick_params(labelsize=8, which="both")
+                    for text in (ax.title, ax.xaxis.label, ax.yaxis.label): text.set_size(9)
+                for _ in range(2): self.figure.draw_without_rendering()                           # arrange everything at the beginning,
+                self.figure.set_layout_engine("none")                                             # and never again: that takes longer than drawing
+            self.draw(state)
+            self.figure.suptitle(title, fontsize=8)
+            self.figure.canvas.draw()                                                             # once; savefig would draw twice
+            return Image.frombuffer("RGBA", self.figure.canvas.get_width_height(), self.figure.canvas.buffer_rgba()).convert("RGB")
 
-# %% ../nbs/appendix/C_explorers.ipynb #11f68501
-@patch
-def png(self:Explorer,
-    *values,                   # of the controls, as for `setting`
-    **named,                   # or by name
-)->bytes:                      # a PNG file
-    "The picture at a setting, with its caption as title."
-    file, state = io.BytesIO(), self.state(*values, **named)
-    self.render(state, state.text).save(file, "PNG", compress_level=3)
-    return file.getvalue()
+    def png(self,
+        *values,                   # of the controls, as for `setting`
+        **named,                   # or by name
+    )->bytes:                      # a PNG file
+        "The picture at a setting, with its caption as title."
+        file, state = io.BytesIO(), self.state(*values, **named)
+        self.render(state, state.text).save(file, "PNG", compress_level=3)
+        return file.getvalue()
 
-@patch
-def small_png(self:Explorer,
-    state,                     # what `state` returns
-)->bytes:                      # a PNG file
-    "The picture of a state without title and with 64 colors, about a third of the size."
-    from PIL import Image
-    file = io.BytesIO()
-    self.render(state, " ").quantize(64, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True)
-    return file.getvalue()
+    def small_png(self,
+        state,                     # what `state` returns
+    )->bytes:                      # a PNG file
+        "The picture of a state without title and with 64 colors, about a third of the size."
+        from PIL import Image
+        file = io.BytesIO()
+        self.render(state, " ").quantize(64, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True)
+        return file.getvalue()
+
+    def page(self,
+        *values,                   # of the controls, as for `setting`
+        **named,                   # or by name
+    )->str:                        # HTML
+        "The picture at a setting, with its caption as text."
+        state = self.state(*values, **named)
+        file, text = base64.b64encode(self.small_png(state)).decode(), html.escape(state.text, quote=True)
+        width, height = (round(DPI*s) for s in self.size)
+        return (f"<figure style='margin:0'><img src='data:image/png;base64,{file}' alt='{text}' width='{width}' height='{height}' style='max-width:100%;height:auto;border-radius:4px' onload='{_NAMES}'>"
+            f"<figcaption role='status' style='line-height:1.3'>{text}</figcaption></figure>")
+
+    def at_fractions(self,
+        fractions,                 # of the slider's way, each in [0, 1]
+        **others,                  # values of the menus
+    )->list:                       # values of the slider
+        "Where on the slider the frames stand, for any range that the menus give it."
+        allowed = self.allowed(next(iter(self.controls)), others)
+        return [allowed[round(f*(len(allowed)-1))] for f in fractions]
+
+    def panel(self,
+        frames=None,               # the slider's values to draw beforehand; None: draw whatever the slider says, which needs a kernel
+    ):                             # self; the panel is its `.widget`, which a notebook shows
+        "Put the controls around the picture."
+        import ipywidgets as w
+        first, *others = self.controls
+        wide = lambda name: dict(description=self.labels.get(name, name), style=dict(description_width="100px"), layout=w.Layout(width="340px", max_width="98%"))
+        self.menus = {n: w.Dropdown(options=list(self.controls[n]), **wide(n)) for n in others}
+        self.shown = {n: m.value for n, m in self.menus.items()}                                  # what the picture shows; a menu may be ahead of it
+        self.bar, self.cancel, self.note = w.IntProgress(description="working", style=dict(description_width="100px")), w.Button(description="Cancel"), w.HTML()
+        self.busy = w.HBox([self.bar, self.cancel], layout=w.Layout(display="none"))
+        allowed, self.fractions = self.allowed(first, self.shown), None
+        if frames is None:
+            self.slider = w.IntSlider(allowed[0], allowed[0], allowed[-1], **wide(first)) if isinstance(allowed, range) else w.SelectionSlider(options=allowed, **wide(first))
+            self.picture, links = w.HTML(self.page(**self.shown)), []
+            self.slider.observe(self.slid, "value")
+        else: links = self.panel_of_frames(frames, allowed, wide)
+        links.append(self.play_button())
+        asks = [w.HBox(list(self.menus.values()), layout=w.Layout(flex_flow="row wrap")), self.busy, self.note]
+        for box in asks[:1] if frames is not None else [*asks[:1], self.slider, self.play]: box.add_class("ddpm-needs-kernel")
+        for menu in self.menus.values(): menu.observe(self.asked, "value")
+        self.cancel.on_click(lambda _: self.stopping.set())
+        self.widget = w.VBox([self.picture, w.HBox([self.play, self.slider], layout=w.Layout(flex_flow="row wrap")), *asks, w.Stack(links, selected_index=None)])
+        for name in ("ddpm-explorer", f"ddpm-{self.name}"): self.widget.add_class(name)
+        return self
+
+    def panel_of_frames(self, frames, allowed, wide):
+        "The slider and its pictures, linked in the browser; the link comes back, in a list."
+        import ipywidgets as w
+        name, frames = next(iter(self.controls)), list(frames)
+        if not frames: raise ValueError("frames is empty: name at least one value of the slider, or use None for the live form")
+        for value in frames: self.setting(**{**self.shown, name: value})
+        self.fractions = [allowed.index(value)/max(len(allowed)-1, 1) for value in frames]
+        pages = [self.page(**{**self.shown, name: value}) for value in frames]
+        if (size := sum(map(len, pages))) > BUDGET: raise ValueError(f"frames has {len(frames)} pictures, which take {size:,} characters of at most {BUDGET:,}: use at most {len(frames)*BUDGET//size}")
+        self.slider = w.SelectionSlider(options=self.stops(frames), **wide(name))
+        self.picture = w.Stack([w.HTML(p) for p in pages], selected_index=0)
+        return [w.jslink((self.slider, "index"), (self.picture, "selected_index"))]
+
+    def stops(self, values): return [(str(v), i) for i, v in enumerate(values)]          # what the slider says at each picture
+
+    def play_button(self):
+        "The play button, about forty pictures for the whole way; its link to the slider comes back."
+        import ipywidgets as w
+        low, high, place = (self.slider.min, self.slider.max, "value") if isinstance(self.slider, w.IntSlider) else (0, len(self.slider.options)-1, "index")
+        step = 1 if self.fractions else max((high-low)//40, 1)
+        self.play = w.Play(value=low, min=low, max=high, step=step, interval=400, tooltip="play or pause, back to the start, repeat")
+        return w.jslink((self.play, "value"), (self.slider, place))
+
+    def slid(self, _):
+        "The slider of the live form has moved."
+        self.picture.value = self.page(self.slider.value, **self.shown)
+
+    def asked(self, _=None):
+        "A menu has moved: find out what it asks for, without holding up the notebook."
+        last, self.stopping = getattr(self, "stopping", None), threading.Event()
+        if last is not None: last.set(); self.worker.join()
+        self.worker = threading.Thread(target=self.compute, args=({n: m.value for n, m in self.menus.items()}, self.stopping), daemon=True)
+        self.worker.start()
+
+    def wait(self):
+        "Return when the panel shows what its menus say."
+        if self.worker is not None: self.worker.join()
+
+    def compute(self,
+        others:dict,               # value of each menu
+        stopping,                  # a threading.Event: set to stop
+    ):
+        "The pictures for new values of the menus: all of them, or none."
+        def tick(done, total):
+            if stopping.is_set(): raise Stopped
+            self.bar.max, self.bar.value = total, done
+        self.note.value, self.busy.layout.display = "", "flex"
+        try:
+            self.prepare(tick, **others)
+            at = [min(self.slider.value, self.allowed(next(iter(self.controls)), others)[-1])] if self.fractions is None else self.at_fractions(self.fractions, **others)
+            pages = []
+            for i, value in enumerate(at):
+                tick(i, len(at))
+                pages.append(self.page(value, **others))
+            self.show_pages(pages, others)
+        except Exception as e:
+            if not isinstance(e, Stopped): self.note.value = f"<span role='alert'>{html.escape(f'{type(e).__name__}: {e}')}</span>"
+            if self.stopping is stopping: self.set_menus(self.shown)                              # else another choice is already on its way
+        finally: self.busy.layout.display = "none"
+
+    def show_pages(self, pages, others):
+        "New pictures for old, in one go."
+        self.shown = others
+        if self.fractions is None:
+            self.slider.unobserve(self.slid, "value")
+            allowed = self.allowed(next(iter(self.controls)), others)
+            if isinstance(allowed, range): self.slider.max = self.play.max = allowed[-1]          # which lowers the slider if it must
+            self.slider.observe(self.slid, "value")
+            self.picture.value = pages[0]
+        else:
+            for child, page in zip(self.picture.children, pages): child.value = page
+            stops, here = self.stops(self.at_fractions(self.fractions, **others)), self.slider.index
+            if stops != list(self.slider.options): self.slider.options = stops; self.slider.index = here
+
+    def set_menus(self, values):
+        "Set the menus without asking for anything."
+        for name, menu in self.menus.items():
+            menu.unobserve(self.asked, "value")
+            menu.value = values[name]
+            menu.observe(self.asked, "value")
+
+    def close(self):
+        "Take the panel's widgets out of the notebook."
+        self.wait()
+        def below(widget): return [widget, *(w for child in getattr(widget, "children", ()) for w in below(child))]
+        for widget in below(self.widget): widget.close()
+
+    def _ipython_display_(self):
+        "A notebook shows the panel, if there is one, else the first picture."
+        from IPython.display import Image, display
+        display(self.widget if self.widget is not None else Image(self.png()))
 
 # %% ../nbs/appendix/C_explorers.ipynb #7fcc815d
 BUDGET = 400_000               # characters that the pictures of one panel may take in a saved notebook
@@ -115,164 +243,8 @@ _NAMES = ("const name=()=>{const panel=this.closest(`.ddpm-explorer`),slider=pan
     "slider.ariaLabel=panel.querySelector(`.widget-slider .widget-label`).textContent;slider.ariaValueText=this.alt;"
     "panel.querySelectorAll(`.widget-play button`).forEach((b,i)=>b.ariaLabel=[`play or pause`,`back to the start`,`repeat`][i])};name()")
 
-@patch
-def page(self:Explorer,
-    *values,                   # of the controls, as for `setting`
-    **named,                   # or by name
-)->str:                        # HTML
-    "The picture at a setting, with its caption as text."
-    state = self.state(*values, **named)
-    file, text = base64.b64encode(self.small_png(state)).decode(), html.escape(state.text, quote=True)
-    width, height = (round(DPI*s) for s in self.size)
-    return (f"<figure style='margin:0'><img src='data:image/png;base64,{file}' alt='{text}' width='{width}' height='{height}' style='max-width:100%;height:auto;border-radius:4px' onload='{_NAMES}'>"
-        f"<figcaption role='status' style='line-height:1.3'>{text}</figcaption></figure>")
-
-@patch
-def at_fractions(self:Explorer,
-    fractions,                 # of the slider's way, each in [0, 1]
-    **others,                  # values of the menus
-)->list:                       # values of the slider
-    "Where on the slider the frames stand, for any range that the menus give it."
-    allowed = self.allowed(next(iter(self.controls)), others)
-    return [allowed[round(f*(len(allowed)-1))] for f in fractions]
-
-# %% ../nbs/appendix/C_explorers.ipynb #97f37d7e
-@patch
-def panel(self:Explorer,
-    frames=None,               # the slider's values to draw beforehand; None: draw whatever the slider says, which needs a kernel
-):                             # self; the panel is its `.widget`, which a notebook shows
-    "Put the controls around the picture."
-    import ipywidgets as w
-    first, *others = self.controls
-    wide = lambda name: dict(description=self.labels.get(name, name), style=dict(description_width="100px"), layout=w.Layout(width="340px", max_width="98%"))
-    self.menus = {n: w.Dropdown(options=list(self.controls[n]), **wide(n)) for n in others}
-    self.shown = {n: m.value for n, m in self.menus.items()}                                  # what the picture shows; a menu may be ahead of it
-    self.bar, self.cancel, self.note = w.IntProgress(description="working", style=dict(description_width="100px")), w.Button(description="Cancel"), w.HTML()
-    self.busy = w.HBox([self.bar, self.cancel], layout=w.Layout(display="none"))
-    allowed, self.fractions = self.allowed(first, self.shown), None
-    if frames is None:
-        self.slider = w.IntSlider(allowed[0], allowed[0], allowed[-1], **wide(first)) if isinstance(allowed, range) else w.SelectionSlider(options=allowed, **wide(first))
-        self.picture, links = w.HTML(self.page(**self.shown)), []
-        self.slider.observe(self.slid, "value")
-    else: links = self.panel_of_frames(frames, allowed, wide)
-    links.append(self.play_button())
-    asks = [w.HBox(list(self.menus.values()), layout=w.Layout(flex_flow="row wrap")), self.busy, self.note]
-    for box in asks[:1] if frames is not None else [*asks[:1], self.slider, self.play]: box.add_class("ddpm-needs-kernel")
-    for menu in self.menus.values(): menu.observe(self.asked, "value")
-    self.cancel.on_click(lambda _: self.stopping.set())
-    self.widget = w.VBox([self.picture, w.HBox([self.play, self.slider], layout=w.Layout(flex_flow="row wrap")), *asks, w.Stack(links, selected_index=None)])
-    for name in ("ddpm-explorer", f"ddpm-{self.name}"): self.widget.add_class(name)
-    return self
-
-# %% ../nbs/appendix/C_explorers.ipynb #c3dcc4ae
-@patch
-def panel_of_frames(self:Explorer, frames, allowed, wide):
-    "The slider and its pictures, linked in the browser; the link comes back, in a list."
-    import ipywidgets as w
-    name, frames = next(iter(self.controls)), list(frames)
-    if not frames: raise ValueError("frames is empty: name at least one value of the slider, or use None for the live form")
-    for value in frames: self.setting(**{**self.shown, name: value})
-    self.fractions = [allowed.index(value)/max(len(allowed)-1, 1) for value in frames]
-    pages = [self.page(**{**self.shown, name: value}) for value in frames]
-    if (size := sum(map(len, pages))) > BUDGET: raise ValueError(f"frames has {len(frames)} pictures, which take {size:,} characters of at most {BUDGET:,}: use at most {len(frames)*BUDGET//size}")
-    self.slider = w.SelectionSlider(options=self.stops(frames), **wide(name))
-    self.picture = w.Stack([w.HTML(p) for p in pages], selected_index=0)
-    return [w.jslink((self.slider, "index"), (self.picture, "selected_index"))]
-
-@patch
-def stops(self:Explorer, values): return [(str(v), i) for i, v in enumerate(values)]          # what the slider says at each picture
-
-@patch
-def play_button(self:Explorer):
-    "The play button, about forty pictures for the whole way; its link to the slider comes back."
-    import ipywidgets as w
-    low, high, place = (self.slider.min, self.slider.max, "value") if isinstance(self.slider, w.IntSlider) else (0, len(self.slider.options)-1, "index")
-    step = 1 if self.fractions else max((high-low)//40, 1)
-    self.play = w.Play(value=low, min=low, max=high, step=step, interval=400, tooltip="play or pause, back to the start, repeat")
-    return w.jslink((self.play, "value"), (self.slider, place))
-
 # %% ../nbs/appendix/C_explorers.ipynb #981528c1
 class Stopped(Exception): "The reader wants something else."
-
-@patch
-def slid(self:Explorer, _):
-    "The slider of the live form has moved."
-    self.picture.value = self.page(self.slider.value, **self.shown)
-
-@patch
-def asked(self:Explorer, _=None):
-    "A menu has moved: find out what it asks for, without holding up the notebook."
-    last, self.stopping = getattr(self, "stopping", None), threading.Event()
-    if last is not None: last.set(); self.worker.join()
-    self.worker = threading.Thread(target=self.compute, args=({n: m.value for n, m in self.menus.items()}, self.stopping), daemon=True)
-    self.worker.start()
-
-@patch
-def wait(self:Explorer):
-    "Return when the panel shows what its menus say."
-    if self.worker is not None: self.worker.join()
-
-# %% ../nbs/appendix/C_explorers.ipynb #efb16fd5
-@patch
-def compute(self:Explorer,
-    others:dict,               # value of each menu
-    stopping,                  # a threading.Event: set to stop
-):
-    "The pictures for new values of the menus: all of them, or none."
-    def tick(done, total):
-        if stopping.is_set(): raise Stopped
-        self.bar.max, self.bar.value = total, done
-    self.note.value, self.busy.layout.display = "", "flex"
-    try:
-        self.prepare(tick, **others)
-        at = [min(self.slider.value, self.allowed(next(iter(self.controls)), others)[-1])] if self.fractions is None else self.at_fractions(self.fractions, **others)
-        pages = []
-        for i, value in enumerate(at):
-            tick(i, len(at))
-            pages.append(self.page(value, **others))
-        self.show_pages(pages, others)
-    except Exception as e:
-        if not isinstance(e, Stopped): self.note.value = f"<span role='alert'>{html.escape(f'{type(e).__name__}: {e}')}</span>"
-        if self.stopping is stopping: self.set_menus(self.shown)                              # else another choice is already on its way
-    finally: self.busy.layout.display = "none"
-
-# %% ../nbs/appendix/C_explorers.ipynb #a9858ca9
-@patch
-def show_pages(self:Explorer, pages, others):
-    "New pictures for old, in one go."
-    self.shown = others
-    if self.fractions is None:
-        self.slider.unobserve(self.slid, "value")
-        allowed = self.allowed(next(iter(self.controls)), others)
-        if isinstance(allowed, range): self.slider.max = self.play.max = allowed[-1]          # which lowers the slider if it must
-        self.slider.observe(self.slid, "value")
-        self.picture.value = pages[0]
-    else:
-        for child, page in zip(self.picture.children, pages): child.value = page
-        stops, here = self.stops(self.at_fractions(self.fractions, **others)), self.slider.index
-        if stops != list(self.slider.options): self.slider.options = stops; self.slider.index = here
-
-# %% ../nbs/appendix/C_explorers.ipynb #038cbae9
-@patch
-def set_menus(self:Explorer, values):
-    "Set the menus without asking for anything."
-    for name, menu in self.menus.items():
-        menu.unobserve(self.asked, "value")
-        menu.value = values[name]
-        menu.observe(self.asked, "value")
-
-@patch
-def close(self:Explorer):
-    "Take the panel's widgets out of the notebook."
-    self.wait()
-    def below(widget): return [widget, *(w for child in getattr(widget, "children", ()) for w in below(child))]
-    for widget in below(self.widget): widget.close()
-
-@patch
-def _ipython_display_(self:Explorer):
-    "A notebook shows the panel, if there is one, else the first picture."
-    from IPython.display import Image, display
-    display(self.widget if self.widget is not None else Image(self.png()))
 
 # %% ../nbs/appendix/C_explorers.ipynb #2865c217
 @dataclass
@@ -324,6 +296,19 @@ class ForwardExplorer(Explorer):
         density = torch.histogram(x_t.double().flatten(), self.edges).hist/(x_t.numel()*width)
         return ForwardState(t, schedule, abar, abar/(1-abar) if abar < 1 else math.inf, x_t, density, self.edges, torch.exp(-middle**2/2)/math.sqrt(2*math.pi))
 
+    def make_figure(self):
+        left, middle, right = self.figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
+        show_pixels(left, self.x0, "$x_0$"); show_pixels(middle, self.x0, "$x_t$")
+        s = self.state()
+        self._bars = right.stairs(s.density, s.edges, fill=True, color=COLORS[0], label="pixels of $x_t$")
+        right.plot((s.edges[1:]+s.edges[:-1])/2, s.normal, color=COLORS[4], linestyle="--", label=r"$\mathcal{N}(0, 1)$")
+        right.set(xlim=(-4, 4), ylim=(0, 1), xlabel="pixel value of $x_t$", ylabel="density")
+        right.legend(loc="upper right", frameon=False, fontsize=8)
+
+    def draw(self, s):
+        set_pixels(self.figure.axes[1], s.x_t)
+        self._bars.set_data(s.density)
+
 # %% ../nbs/appendix/C_explorers.ipynb #6b99b526
 def show_pixels(ax, images, title):
     "Images in [-1, 1] as a grid of grays or colors; `set_pixels` changes them."
@@ -331,21 +316,6 @@ def show_pixels(ax, images, title):
     ax.set_axis_off(); ax.set_title(title, fontsize=10)
 
 def set_pixels(ax, images): ax.images[0].set_data(make_grid(images, value_range=(-1, 1)))
-
-@patch
-def make_figure(self:ForwardExplorer):
-    left, middle, right = self.figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
-    show_pixels(left, self.x0, "$x_0$"); show_pixels(middle, self.x0, "$x_t$")
-    s = self.state()
-    self._bars = right.stairs(s.density, s.edges, fill=True, color=COLORS[0], label="pixels of $x_t$")
-    right.plot((s.edges[1:]+s.edges[:-1])/2, s.normal, color=COLORS[4], linestyle="--", label=r"$\mathcal{N}(0, 1)$")
-    right.set(xlim=(-4, 4), ylim=(0, 1), xlabel="pixel value of $x_t$", ylabel="density")
-    right.legend(loc="upper right", frameon=False, fontsize=8)
-
-@patch
-def draw(self:ForwardExplorer, s):
-    set_pixels(self.figure.axes[1], s.x_t)
-    self._bars.set_data(s.density)
 
 # %% ../nbs/appendix/C_explorers.ipynb #56aa3ca4
 def explore_forward(
@@ -394,23 +364,21 @@ class PosteriorExplorer(Explorer):
         gauss = lambda mean, var: log_normal(grid, mean.flatten(), var.flatten()).exp()         # (601,)
         return PosteriorState(t, x0, x_t.item(), mean.item(), var.item(), grid, gauss(m, v), gauss(x_t/s.alphas[t].sqrt(), s.betas[t]/s.alphas[t]), gauss(mean, var))
 
+    def make_figure(self):
+        ax = self.figure.subplots()
+        names = ("image: $q(x_{t-1}|x_0)$", "noisy: $q(x_t|x_{t-1})$", "both: $q(x_{t-1}|x_t,x_0)$")
+        self._curves = [ax.plot([], [], color=c, linestyle=ls, label=n)[0] for c, ls, n in zip((COLORS[0], COLORS[1], COLORS[4]), ("--", "-.", "-"), names)]
+        self._marks = [ax.axvline(0, color="0.4", linestyle=":", linewidth=1), ax.axvline(0, color="0.4", linewidth=1)]
+        self._names = [ax.text(0, 3.42, "", ha="left", va="top", fontsize=9) for _ in self._marks]
+        for name in self._names: name.set_in_layout(False)
+        ax.set(xlim=(-3, 3), ylim=(0, 3.5), yticks=range(4), xlabel="value of $x_{t-1}$", ylabel="density"); ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, columnspacing=1, frameon=False, fontsize=8)
+
+    def draw(self, s):
+        for curve, density in zip(self._curves, (s.image, s.noisy, s.posterior)): curve.set_data(s.grid, density)
+        for mark, name, x, text in zip(self._marks, self._names, (s.x0, s.x_t), ("$x_0$", "$x_t$")):
+            mark.set_xdata([x, x]); name.set_x(x + 0.03); name.set_text(text)
+
 # %% ../nbs/appendix/C_explorers.ipynb #3e5de901
-@patch
-def make_figure(self:PosteriorExplorer):
-    ax = self.figure.subplots()
-    names = ("image: $q(x_{t-1}|x_0)$", "noisy: $q(x_t|x_{t-1})$", "both: $q(x_{t-1}|x_t,x_0)$")
-    self._curves = [ax.plot([], [], color=c, linestyle=ls, label=n)[0] for c, ls, n in zip((COLORS[0], COLORS[1], COLORS[4]), ("--", "-.", "-"), names)]
-    self._marks = [ax.axvline(0, color="0.4", linestyle=":", linewidth=1), ax.axvline(0, color="0.4", linewidth=1)]
-    self._names = [ax.text(0, 3.42, "", ha="left", va="top", fontsize=9) for _ in self._marks]
-    for name in self._names: name.set_in_layout(False)
-    ax.set(xlim=(-3, 3), ylim=(0, 3.5), yticks=range(4), xlabel="value of $x_{t-1}$", ylabel="density"); ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, columnspacing=1, frameon=False, fontsize=8)
-
-@patch
-def draw(self:PosteriorExplorer, s):
-    for curve, density in zip(self._curves, (s.image, s.noisy, s.posterior)): curve.set_data(s.grid, density)
-    for mark, name, x, text in zip(self._marks, self._names, (s.x0, s.x_t), ("$x_0$", "$x_t$")):
-        mark.set_xdata([x, x]); name.set_x(x + 0.03); name.set_text(text)
-
 def explore_posterior(
     schedule=None,       # a NoiseSchedule with at least two timesteps; None: linear, 20 steps from 0.02 to 0.5
     frames=None,         # timesteps to draw beforehand, for pages without a kernel; None: any timestep, with a kernel
@@ -462,28 +430,26 @@ class BoundExplorer(Explorer):
         parts = w**power*self.errors
         return BoundState(power, scale, variance, self.timesteps, parts, parts.cumsum(0)/parts.sum())
 
+    def make_figure(self):
+        left, right = self.figure.subplots(1, 2)
+        width = max(self.schedule.T/len(self.timesteps)*0.8, 0.8)
+        self._bars = left.bar(self.timesteps.tolist(), [1]*len(self.timesteps), width=width, color=COLORS[0])
+        left.set(xlabel="timestep t", ylabel="part of the loss")
+        self._line, = right.plot(self.timesteps.tolist(), [0]*len(self.timesteps), color=COLORS[4])
+        self._half = right.axvline(0, color="0.4", linestyle="--")
+        right.set(xlabel="timestep t", ylabel="share of the loss up to t", ylim=(0, 1.02))
+
+    def draw(self, s):
+        ax = self.figure.axes[0]
+        for bar, part in zip(self._bars, s.parts.tolist()): bar.set_height(part)
+        if ax.get_yscale() != s.scale: ax.set_yscale(s.scale)                                     # slow, so only when it is new
+        if s.scale == "linear": ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))       # short labels
+        highest = s.parts.max().item()
+        ax.set_ylim((max(s.parts.min().item()/2, highest*1e-6), highest*2) if s.scale == "log" else (0, highest*1.05))
+        self._line.set_ydata(s.share)
+        self._half.set_xdata([s.half, s.half])
+
 # %% ../nbs/appendix/C_explorers.ipynb #4b1a8cff
-@patch
-def make_figure(self:BoundExplorer):
-    left, right = self.figure.subplots(1, 2)
-    width = max(self.schedule.T/len(self.timesteps)*0.8, 0.8)
-    self._bars = left.bar(self.timesteps.tolist(), [1]*len(self.timesteps), width=width, color=COLORS[0])
-    left.set(xlabel="timestep t", ylabel="part of the loss")
-    self._line, = right.plot(self.timesteps.tolist(), [0]*len(self.timesteps), color=COLORS[4])
-    self._half = right.axvline(0, color="0.4", linestyle="--")
-    right.set(xlabel="timestep t", ylabel="share of the loss up to t", ylim=(0, 1.02))
-
-@patch
-def draw(self:BoundExplorer, s):
-    ax = self.figure.axes[0]
-    for bar, part in zip(self._bars, s.parts.tolist()): bar.set_height(part)
-    if ax.get_yscale() != s.scale: ax.set_yscale(s.scale)                                     # slow, so only when it is new
-    if s.scale == "linear": ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))       # short labels
-    highest = s.parts.max().item()
-    ax.set_ylim((max(s.parts.min().item()/2, highest*1e-6), highest*2) if s.scale == "log" else (0, highest*1.05))
-    self._line.set_ydata(s.share)
-    self._half.set_xdata([s.half, s.half])
-
 def explore_bound(
     model,               # noise predictor: `model(x_t, t)` with t of shape (B,) gives a tensor like x_t, or has it as `.sample`
     x0:Tensor,           # clean images in [-1, 1], (B, C, H, W), or points, (B, D)
@@ -528,51 +494,45 @@ class ScoreExplorer(Explorer):
         T = self.schedule.T
         super().__init__(steps=range(check_int("steps", steps)+1), t=tuple(dict.fromkeys(round(f*(T-1)) for f in (0.1, 0., 0.03, 0.3, 0.6))), step_size=(0.1, 0.01, 0.5, 1.))
 
-# %% ../nbs/appendix/C_explorers.ipynb #676e31cc
-@patch
-def prepare(self:ScoreExplorer, tick, t, step_size):
-    "The whole walk at one noise level."
-    if (t, step_size) in self.walks: return
-    g = torch.Generator().manual_seed(self.seed)
-    abar = self.schedule.alphas_cumprod[t].item()
-    walk = [torch.randn(self.particles, 2, generator=g)]
-    for i in self.controls["steps"][1:]:
-        tick(i, len(self.controls["steps"]))
-        walk.append(langevin(lambda x: self.mixture.score(x, abar), walk[-1], step_size*(1-abar), 1, g))
-    noisy = self.schedule.q_sample(self.mixture.sample(20_000, g), t, torch.randn(20_000, 2, generator=g))
-    self.walks[t, step_size] = walk, self.nearest(noisy, abar)
+    def prepare(self, tick, t, step_size):
+        "The whole walk at one noise level."
+        if (t, step_size) in self.walks: return
+        g = torch.Generator().manual_seed(self.seed)
+        abar = self.schedule.alphas_cumprod[t].item()
+        walk = [torch.randn(self.particles, 2, generator=g)]
+        for i in self.controls["steps"][1:]:
+            tick(i, len(self.controls["steps"]))
+            walk.append(langevin(lambda x: self.mixture.score(x, abar), walk[-1], step_size*(1-abar), 1, g))
+        noisy = self.schedule.q_sample(self.mixture.sample(20_000, g), t, torch.randn(20_000, 2, generator=g))
+        self.walks[t, step_size] = walk, self.nearest(noisy, abar)
 
-@patch
-def nearest(self:ScoreExplorer, x, abar):
-    "Share of the points nearest to each component, as it stands after noising."
-    return torch.cdist(x.double(), abar**0.5*self.mixture.means).argmin(1).bincount(minlength=len(self.mixture.means))/len(x)       # (K,)
+    def nearest(self, x, abar):
+        "Share of the points nearest to each component, as it stands after noising."
+        return torch.cdist(x.double(), abar**0.5*self.mixture.means).argmin(1).bincount(minlength=len(self.mixture.means))/len(x)       # (K,)
 
-@patch
-def numbers(self:ScoreExplorer, steps, t, step_size):
-    self.prepare(lambda done, total: None, t=t, step_size=step_size)
-    (walk, truth), abar = self.walks[t, step_size], self.schedule.alphas_cumprod[t].item()
-    return ScoreState(steps, t, step_size, self.mixture.score(self.places, abar), walk[steps], self.nearest(walk[steps], abar), truth)
+    def numbers(self, steps, t, step_size):
+        self.prepare(lambda done, total: None, t=t, step_size=step_size)
+        (walk, truth), abar = self.walks[t, step_size], self.schedule.alphas_cumprod[t].item()
+        return ScoreState(steps, t, step_size, self.mixture.score(self.places, abar), walk[steps], self.nearest(walk[steps], abar), truth)
+
+    def make_figure(self):
+        left, right = self.figure.subplots(1, 2, width_ratios=(1, 1))
+        self._arrows = left.quiver(*self.places.T, *self.places.T, color="0.6", pivot="mid", scale=22, width=0.005, headwidth=4)
+        self._dots, = left.plot([], [], "o", color=COLORS[0], markersize=2.5, alpha=0.7)
+        left.set(xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal", title="score and particles"); left.title.set_size(10)
+        K = len(self.mixture.weights)
+        self._bars = right.bar(range(K), [0]*K, color=COLORS[0], label="particles")
+        self._truth, = right.plot(range(K), [0]*K, "_", color=COLORS[4], markersize=18, markeredgewidth=2, label="truth")
+        right.set(xlabel="component", ylabel="share", ylim=(0, max(2*self.mixture.weights.max().item(), 0.3))); right.legend(frameon=False, fontsize=8, ncol=2)
+
+    def draw(self, s):
+        length = s.arrows.norm(dim=1, keepdim=True)
+        self._arrows.set_UVC(*(s.arrows/length.clamp(min=1e-12)*length.clamp(max=30).sqrt().clamp(max=1.5)).T)     # directions true, lengths pressed together
+        self._dots.set_data(*s.particles.T)
+        for bar, share in zip(self._bars, s.share.tolist()): bar.set_height(share)
+        self._truth.set_ydata(s.truth)
 
 # %% ../nbs/appendix/C_explorers.ipynb #5f4e827e
-@patch
-def make_figure(self:ScoreExplorer):
-    left, right = self.figure.subplots(1, 2, width_ratios=(1, 1))
-    self._arrows = left.quiver(*self.places.T, *self.places.T, color="0.6", pivot="mid", scale=22, width=0.005, headwidth=4)
-    self._dots, = left.plot([], [], "o", color=COLORS[0], markersize=2.5, alpha=0.7)
-    left.set(xlim=(-2.8, 2.8), ylim=(-2.8, 2.8), aspect="equal", title="score and particles"); left.title.set_size(10)
-    K = len(self.mixture.weights)
-    self._bars = right.bar(range(K), [0]*K, color=COLORS[0], label="particles")
-    self._truth, = right.plot(range(K), [0]*K, "_", color=COLORS[4], markersize=18, markeredgewidth=2, label="truth")
-    right.set(xlabel="component", ylabel="share", ylim=(0, max(2*self.mixture.weights.max().item(), 0.3))); right.legend(frameon=False, fontsize=8, ncol=2)
-
-@patch
-def draw(self:ScoreExplorer, s):
-    length = s.arrows.norm(dim=1, keepdim=True)
-    self._arrows.set_UVC(*(s.arrows/length.clamp(min=1e-12)*length.clamp(max=30).sqrt().clamp(max=1.5)).T)     # directions true, lengths pressed together
-    self._dots.set_data(*s.particles.T)
-    for bar, share in zip(self._bars, s.share.tolist()): bar.set_height(share)
-    self._truth.set_ydata(s.truth)
-
 def explore_score(
     mixture,             # ToyMixture in the plane: exact score at every noise level
     schedule=None,       # a NoiseSchedule; None: linear, 1000 steps
@@ -617,47 +577,42 @@ class SamplerExplorer(Explorer):
 
     def allowed(self, name, others): return range(others["steps"]+1) if name == "step" else self.controls[name]
 
-# %% ../nbs/appendix/C_explorers.ipynb #e901e95e
-@patch
-def prepare(self:SamplerExplorer, tick, seed, steps, variance):
-    "A whole trajectory, kept for later."
-    if (seed, steps, variance) in self.trajectories: return
-    self.scheduler.set_timesteps(steps); self.scheduler.variance_type = variance
-    g, moments = torch.Generator().manual_seed(seed), []
-    x = randn(self.shape, g, "cpu", torch.float32)
-    for i, t in enumerate(self.scheduler.timesteps.tolist()):
-        tick(i, steps)
-        with torch.inference_mode():
-            eps = self.model(x, t)
-            prev, x0 = self.scheduler.step(getattr(eps, "sample", eps), t, x, generator=g, return_dict=False)
-        moments.append((t, x, x0))
-        x = prev
-    self.trajectories[seed, steps, variance] = [*moments, (-1, x, x)]
+    def prepare(self, tick, seed, steps, variance):
+        "A whole trajectory, kept for later."
+        if (seed, steps, variance) in self.trajectories: return
+        self.scheduler.set_timesteps(steps); self.scheduler.variance_type = variance
+        g, moments = torch.Generator().manual_seed(seed), []
+        x = randn(self.shape, g, "cpu", torch.float32)
+        for i, t in enumerate(self.scheduler.timesteps.tolist()):
+            tick(i, steps)
+            with torch.inference_mode():
+                eps = self.model(x, t)
+                prev, x0 = self.scheduler.step(getattr(eps, "sample", eps), t, x, generator=g, return_dict=False)
+            moments.append((t, x, x0))
+            x = prev
+        self.trajectories[seed, steps, variance] = [*moments, (-1, x, x)]
 
-@patch
-def numbers(self:SamplerExplorer, step, **others):
-    self.prepare(lambda done, total: None, **others)
-    t, x_t, x0 = self.trajectories[tuple(others[n] for n in ("seed", "steps", "variance"))][step]
-    return SamplerState(step, t, others["seed"], others["steps"], others["variance"], x_t, x0)
+    def numbers(self, step, **others):
+        self.prepare(lambda done, total: None, **others)
+        t, x_t, x0 = self.trajectories[tuple(others[n] for n in ("seed", "steps", "variance"))][step]
+        return SamplerState(step, t, others["seed"], others["steps"], others["variance"], x_t, x0)
+
+    def make_figure(self):
+        axes = self.figure.subplots(1, 2)
+        titles = "$x_t$", r"$\hat{x}_0$, the guess at this moment"
+        if len(self.shape) == 4:
+            for ax, title in zip(axes, titles): show_pixels(ax, torch.zeros(self.shape), title)
+        else:
+            self._dots = [ax.plot([], [], "o", color=c, markersize=2, alpha=0.6)[0] for ax, c in zip(axes, COLORS)]
+            for ax, title in zip(axes, titles): ax.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal"); ax.set_title(title, fontsize=10)
+
+    def draw(self, s):
+        if len(self.shape) == 4:
+            for ax, x in zip(self.figure.axes, (s.x_t, s.x0_hat)): set_pixels(ax, x.clamp(-1, 1))
+        else:
+            for dots, x in zip(self._dots, (s.x_t, s.x0_hat)): dots.set_data(*x.T)
 
 # %% ../nbs/appendix/C_explorers.ipynb #691495b9
-@patch
-def make_figure(self:SamplerExplorer):
-    axes = self.figure.subplots(1, 2)
-    titles = "$x_t$", r"$\hat{x}_0$, the guess at this moment"
-    if len(self.shape) == 4:
-        for ax, title in zip(axes, titles): show_pixels(ax, torch.zeros(self.shape), title)
-    else:
-        self._dots = [ax.plot([], [], "o", color=c, markersize=2, alpha=0.6)[0] for ax, c in zip(axes, COLORS)]
-        for ax, title in zip(axes, titles): ax.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal"); ax.set_title(title, fontsize=10)
-
-@patch
-def draw(self:SamplerExplorer, s):
-    if len(self.shape) == 4:
-        for ax, x in zip(self.figure.axes, (s.x_t, s.x0_hat)): set_pixels(ax, x.clamp(-1, 1))
-    else:
-        for dots, x in zip(self._dots, (s.x_t, s.x0_hat)): dots.set_data(*x.T)
-
 def explore_sampler(
     model,                   # a `DDPMPipeline`; or a noise predictor, `model(x_t, t)`, whose result is like x_t or has it as `.sample`
     scheduler=None,          # `DDPMScheduler`; None: the pipeline's
@@ -714,49 +669,44 @@ class UNetExplorer(Explorer):
         T = self.schedule.T
         super().__init__(block=range(len(self.blocks)), t=tuple(dict.fromkeys(round(f*(T-1)) for f in (0.2, 0., 0.05, 0.5, 0.9))), pixel=("middle", "corner"))
 
-# %% ../nbs/appendix/C_explorers.ipynb #a9001a41
-@patch
-def numbers(self:UNetExplorer, block, t, pixel):
-    self.prepare(lambda done, total: None, t=t, pixel=pixel)
-    name, kind, out, weights = self.visits[t][block]
-    H, W = out.shape[2:]
-    at = (H//2, W//2) if pixel == "middle" else (0, 0)
-    return UNetState(block, name, kind, t, tuple(out.shape), out[0].abs().mean(0), None if weights is None else weights[0, at[0]*W+at[1]].view(H, W), at)
+    def numbers(self, block, t, pixel):
+        self.prepare(lambda done, total: None, t=t, pixel=pixel)
+        name, kind, out, weights = self.visits[t][block]
+        H, W = out.shape[2:]
+        at = (H//2, W//2) if pixel == "middle" else (0, 0)
+        return UNetState(block, name, kind, t, tuple(out.shape), out[0].abs().mean(0), None if weights is None else weights[0, at[0]*W+at[1]].view(H, W), at)
 
-@patch
-def prepare(self:UNetExplorer, tick, t, pixel):
-    "One pass of the network, looking on."
-    if t in self.visits: return
-    names, seen = {m: n for n, m in self.blocks}, []
-    def look(module, inputs, out): seen.append((names[module], type(module).__name__, out, attention_weights(module, inputs[0]) if type(module).__name__ == "Attention" else None))
-    hooks = [m.register_forward_hook(look) for m in names]
-    try:
-        with torch.no_grad(): self.unet(self.schedule.q_sample(self.image, t, self.eps), t)
-    finally:
-        for hook in hooks: hook.remove()
-    self.visits[t] = seen
+    def prepare(self, tick, t, pixel):
+        "One pass of the network, looking on."
+        if t in self.visits: return
+        names, seen = {m: n for n, m in self.blocks}, []
+        def look(module, inputs, out): seen.append((names[module], type(module).__name__, out, attention_weights(module, inputs[0]) if type(module).__name__ == "Attention" else None))
+        hooks = [m.register_forward_hook(look) for m in names]
+        try:
+            with torch.no_grad(): self.unet(self.schedule.q_sample(self.image, t, self.eps), t)
+        finally:
+            for hook in hooks: hook.remove()
+        self.visits[t] = seen
+
+    def make_figure(self):
+        self._x, self._activation, self._attention = axes = self.figure.subplots(1, 3)
+        show_pixels(axes[0], self.image, "$x_t$")
+        for ax, title in zip(axes[1:], ("mean activation size", "where the cross looks")):
+            ax.imshow(torch.zeros(2, 2), cmap="cividis", extent=(0, 1, 1, 0), interpolation="nearest"); ax.set_axis_off(); ax.set_title(title, fontsize=10)
+        self._cross, = axes[2].plot([], [], "+", color=COLORS[4], markersize=12, markeredgewidth=2)
+        self._none = axes[2].text(0.5, 0.5, "no attention here", ha="center", va="center", fontsize=9, transform=axes[2].transAxes)
+
+    def draw(self, s):
+        set_pixels(self._x, self.schedule.q_sample(self.image, s.t, self.eps).clamp(-1, 1))
+        def show(ax, values): ax.images[0].set_data(values); ax.images[0].set_clim(0, values.max())
+        show(self._activation, s.activation)
+        self._none.set_visible(s.attention is None); self._attention.images[0].set_visible(s.attention is not None); self._cross.set_visible(s.attention is not None)
+        if s.attention is not None:
+            show(self._attention, s.attention)
+            H, W = s.attention.shape
+            self._cross.set_data([(s.pixel[1]+0.5)/W], [(s.pixel[0]+0.5)/H])
 
 # %% ../nbs/appendix/C_explorers.ipynb #f4e96461
-@patch
-def make_figure(self:UNetExplorer):
-    self._x, self._activation, self._attention = axes = self.figure.subplots(1, 3)
-    show_pixels(axes[0], self.image, "$x_t$")
-    for ax, title in zip(axes[1:], ("mean activation size", "where the cross looks")):
-        ax.imshow(torch.zeros(2, 2), cmap="cividis", extent=(0, 1, 1, 0), interpolation="nearest"); ax.set_axis_off(); ax.set_title(title, fontsize=10)
-    self._cross, = axes[2].plot([], [], "+", color=COLORS[4], markersize=12, markeredgewidth=2)
-    self._none = axes[2].text(0.5, 0.5, "no attention here", ha="center", va="center", fontsize=9, transform=axes[2].transAxes)
-
-@patch
-def draw(self:UNetExplorer, s):
-    set_pixels(self._x, self.schedule.q_sample(self.image, s.t, self.eps).clamp(-1, 1))
-    def show(ax, values): ax.images[0].set_data(values); ax.images[0].set_clim(0, values.max())
-    show(self._activation, s.activation)
-    self._none.set_visible(s.attention is None); self._attention.images[0].set_visible(s.attention is not None); self._cross.set_visible(s.attention is not None)
-    if s.attention is not None:
-        show(self._attention, s.attention)
-        H, W = s.attention.shape
-        self._cross.set_data([(s.pixel[1]+0.5)/W], [(s.pixel[0]+0.5)/H])
-
 def explore_unet(
     unet,                # `UNet`
     image:Tensor,        # clean image, (1, C, H, W), in [-1, 1]
