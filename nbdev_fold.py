@@ -17,9 +17,17 @@ DIRECTIVES = ("export", "exporti", "exports")
 DOCUMENTED = {"DDPMPipeline", "DDPMScheduler", "UNet", "Trainer", "ConfigMixin", "SavedMixin", "ModelMixin"}
 
 
+class Narrow(textwrap.TextWrapper):
+    "nbdev wraps the list `__all__` at 120 columns after its first word; this one keeps within a hundred."
+    def __init__(self, width, **options): super().__init__(min(width, 89), **options)
+
+
 class Fold:
-    "A processor of nbdev: works on the cells of one notebook, module by module, once all of them have been collected."
-    def __init__(self, nb): self.nb = nb
+    "A processor of nbdev: works on the cells of one notebook, once all of them have been collected."
+    def __init__(self, nb):
+        import nbdev.maker
+        nbdev.maker.TextWrapper = Narrow
+        self.nb = nb
 
     def end(self):
         modules = {}
@@ -53,8 +61,9 @@ def fold(sources):
     for home in [k for k in classes if isinstance(k, str) and ("methods", k) in classes]:
         number = classes[home]
         kept[number] = add_methods(kept[number], home, classes["methods", home])
-    kept = [document(source) for source in kept]
-    return drop_patch(kept)
+    kept = drop_patch([overload(document(source)) for source in kept])
+    if any("@overload" in source for source in kept): kept[0] = "from typing import Literal, overload\n" + kept[0]
+    return kept
 
 
 def patched_class(node):
@@ -118,6 +127,36 @@ def document(source):
         if ast.get_docstring(node) is not None: lines[node.body[0].lineno-1:node.body[0].end_lineno] = block
         elif node.body[0].lineno > node.lineno: lines[node.body[0].lineno-1:node.body[0].lineno-1] = block
     return "\n".join(lines)
+
+
+def overload(source):
+    "The cell in which a method that returns `A|tuple`, by its argument `return_dict`, tells type checkers which of the two."
+    lines = source.split("\n")
+    nodes = [m for c in ast.parse(source).body if isinstance(c, ast.ClassDef) and c.name in DOCUMENTED
+             for m in c.body if isinstance(m, ast.FunctionDef) and isinstance(m.returns, ast.BinOp)
+             and any(a.arg == "return_dict" for a in m.args.args)]
+    for node in sorted(nodes, key=lambda n: -n.lineno):
+        first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+        lines[first-1:first-1] = [line for choice in (True, False, bool) for line in signature(node, choice)]
+    return "\n".join(lines)
+
+
+def signature(node, choice):
+    "The lines of one `@overload` of a method, for `return_dict` True, False or any bool."
+    one, other = ast.unparse(node.returns.left), ast.unparse(node.returns.right)
+    names = [a.arg for a in node.args.args]
+    given = [None]*(len(names) - len(node.args.defaults)) + [ast.unparse(d) for d in node.args.defaults]
+    parts = []
+    for a, default in zip(node.args.args, given):
+        kind = f":{ast.unparse(a.annotation)}" if a.annotation else ""
+        if a.arg == "return_dict":
+            kind = ":bool" if choice is bool else f":Literal[{choice}]"
+            if choice is False: parts, default = [*parts, "*"], None
+        parts.append(f"{a.arg}{kind}" + (f"={default}" if default else ""))
+    returns = {True: one, False: other, bool: f"{one}|{other}"}[choice]
+    text = f"def {node.name}({', '.join(parts)})->{returns}: ..."
+    pad = " "*node.col_offset
+    return [pad + "@overload", *(pad + line for line in textwrap.wrap(text, 100 - len(pad), subsequent_indent=" "*8))]
 
 
 def wants_documentation(node): return not node.name.startswith("_") or node.name in ("__init__", "__call__")
