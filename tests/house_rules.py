@@ -4,6 +4,7 @@
 import ast
 import json
 import re
+import sys
 from pathlib import Path
 
 root = Path(__file__).parent.parent
@@ -124,10 +125,14 @@ def through_the_floor():
     return found
 
 
+RULES = (too_wide, too_crowded, too_tall, too_long, through_the_floor)
+
 if __name__ == "__main__":
-    for rule in (too_wide, too_crowded, too_tall, too_long, through_the_floor):
+    for rule in RULES:
         breaches = rule()
         print(f"== {rule.__name__}: {len(breaches)}")
         counts = {}
         for where, what in breaches: counts.setdefault(where.split(" ")[0], []).append(what)
-        for where, what in sorted(counts.items(), key=lambda kv: -len(kv[1])): print(f"  {len(what):4}  {where}  {str(what[0])[:70]}")
+        for where, what in sorted(counts.items(), key=lambda kv: -len(kv[1])):
+            print(f"  {len(what):4}  {where}  {str(what[0])[:70]}")
+    if "--assert" in sys.argv and any(rule() for rule in RULES): sys.exit(1)
