@@ -1,6 +1,6 @@
-"""Run notebooks from top to bottom and keep what they show: `python tests/execute.py nbs/01_forward_process.ipynb`.
+"""Run notebooks from top to bottom and keep what they show: `python tests/execute.py nbs/X.ipynb`.
 
-Without arguments: all that a reader opens. Afterwards nbdev-clean removes what belongs to this machine."""
+Without arguments: all that a reader opens. nbdev-clean then removes what is of this machine."""
 import subprocess
 import sys
 import time

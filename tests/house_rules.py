@@ -1,6 +1,7 @@
 """The rules that the shape of the code must keep, as functions that list what breaks them.
 
-`python tests/house_rules.py` prints every breach; tests/test_house.py asserts that there is none."""
+`python tests/house_rules.py` prints every breach; tests/test_house.py asserts that there is none.
+"""
 import ast
 import json
 import re
@@ -25,7 +26,9 @@ FLOORS = {
 LISTS = re.compile(r"(^|/)(slips|submissions)/")
 
 
-def notebooks(): return [p for p in sorted((root/"nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
+def notebooks():
+    "All of them, in the order of their names."
+    return [p for p in sorted((root/"nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
 def modules(): return [p for p in sorted((root/"ddpm_edu").rglob("*.py")) if p.name != "_modidx.py"]
 def name_of(path): return path.relative_to(root).as_posix()
 
@@ -35,7 +38,8 @@ def scripts():
     folders = [root/"tests", root/"site", root/"nbs"]
     found = [p for f in folders for p in sorted(f.rglob("*.py"))] + sorted(root.glob("*.py"))
     made = ("_source", "_build", "_vendor")
-    return [p for p in found if not LISTS.search(name_of(p)) and not any(part in made for part in p.parts)]
+    found = [p for p in found if not LISTS.search(name_of(p))]
+    return [p for p in found if not any(part in made for part in p.parts)]
 
 
 def code_cells(notebook):
@@ -52,10 +56,11 @@ def python_texts():
 
 
 def wide(source):
-    "Lines over the width; the opening sentence of a module is a paragraph of the book, however long."
+    "Lines over the width; the opening of a module is a paragraph of the book, however long."
     lines = source.split("\n")
     if source.startswith(('"""', 'r"""')):
-        end = next(i for i, l in enumerate(lines) if l.rstrip().endswith('"""') and (i or l.count('"""') == 2))
+        end = next(i for i, l in enumerate(lines)
+                   if l.rstrip().endswith('"""') and (i or l.count('"""') == 2))
         lines = lines[end+1:]
     return [line for line in lines if len(line) > WIDTH]
 
@@ -77,18 +82,21 @@ DOCUMENTED_ARGUMENT = re.compile(r" +\*{0,2}\w+\s*(:[^#]*|=[^#]*)?,\s*(#.*)?$")
 
 
 def counted(source):
-    "The lines of a cell that a reader must take in: documented arguments are read in the help, directives not at all."
+    "The lines of a cell that a reader must take in: not documented arguments, nor directives."
     lines = [l for l in source.split("\n") if l.strip() and not l.startswith("#|")]
     return [l for l in lines if not (DOCUMENTED_ARGUMENT.match(l) and "#" in l)]
 
 
 def too_wide(): return [(where, line) for where, source in python_texts() for line in wide(source)]
-def too_crowded(): return [(where, line) for where, source in python_texts() for line in crowded(source)]
+def too_crowded():
+    "Where, and which line."
+    return [(where, line) for where, source in python_texts() for line in crowded(source)]
 
 
 def too_tall():
     "Cells over the height."
-    cells = [(f"{name_of(p)} cell {i}", len(counted(s))) for p in notebooks() for i, s in code_cells(p)]
+    pages = [(p, i, s) for p in notebooks() for i, s in code_cells(p)]
+    cells = [(f"{name_of(p)} cell {i}", len(counted(s))) for p, i, s in pages]
     return [(where, n) for where, n in cells if n > CELL]
 
 

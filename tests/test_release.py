@@ -1,4 +1,4 @@
-"""The release, rehearsed: build, check, upload to an index on this machine, install from it by name."""
+"The release, rehearsed: build, check, upload to an index on this machine, install by name."
 import os
 import socket
 import subprocess
@@ -39,7 +39,8 @@ def index(tmp_path):
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     (tmp_path/"packages").mkdir()
-    command = [sys.executable, "-m", "pypiserver", "run", "-i", "127.0.0.1", "-p", str(port), "-P", ".", "-a", ".",
+    command = [sys.executable, "-m", "pypiserver", "run", "-i", "127.0.0.1", "-p", str(port),
+               "-P", ".", "-a", ".",
                "--disable-fallback", str(tmp_path/"packages")]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
@@ -53,25 +54,31 @@ def index(tmp_path):
 
 
 def test_metadata_passes_the_index_checks(dist):
-    assert "PASSED" in run(sys.executable, "-m", "twine", "check", "--strict", *sorted(dist.iterdir()))
+    files = sorted(dist.iterdir())
+    assert "PASSED" in run(sys.executable, "-m", "twine", "check", "--strict", *files)
 
 
 def test_upload_and_install_by_name(dist, index, tmp_path):
     "`pip install ddpm-edu` from an index, once as the wheel and once from the sdist."
     files = sorted(dist.iterdir())
     assert [f.suffix for f in files] == [".whl", ".gz"]
-    run(sys.executable, "-m", "twine", "upload", "--non-interactive", "--repository-url", index, "-u", "a", "-p", "b", *files)
+    run(sys.executable, "-m", "twine", "upload", "--non-interactive", "--repository-url", index,
+        "-u", "a", "-p", "b", *files)
     for kind in ("wheel", "sdist"):
         env = tmp_path/kind
         run(sys.executable, "-m", "venv", "--without-pip", env)
         where, = (env/"lib").glob("python*/site-packages")
         (where/"others.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
         choice = "--only-binary=:all:" if kind == "wheel" else "--no-binary=ddpm-edu"
-        run(sys.executable, "-m", "pip", "--python", env/"bin"/"python", "install", "-q", "--no-deps", "--force-reinstall",
-            "--no-build-isolation", "--no-cache-dir", choice, "--index-url", f"{index}/simple/", "ddpm-edu")
+        run(sys.executable, "-m", "pip", "--python", env/"bin"/"python", "install", "-q",
+            "--no-deps", "--force-reinstall",
+            "--no-build-isolation", "--no-cache-dir", choice, "--index-url", f"{index}/simple/",
+            "ddpm-edu")
         path = {**os.environ, "PYTHONPATH": ""}
         assert (where/"ddpm_edu"/"py.typed").is_file()
         version = run(env/"bin"/"ddpm-edu", "--version", cwd=tmp_path, env=path).strip()
         assert f"version = {version}" in (root/"settings.ini").read_text()
-        run(env/"bin"/"ddpm-edu", "sample", "--n", "1", "--steps", "2", "--out", f"{kind}.png", cwd=tmp_path, env=path)
-        assert (tmp_path/f"{kind}.png").stat().st_size > 0
+        picture = tmp_path/f"{kind}.png"
+        run(env/"bin"/"ddpm-edu", "sample", "--n", "1", "--steps", "2", "--out", picture.name,
+            cwd=tmp_path, env=path)
+        assert picture.stat().st_size > 0
