@@ -13,7 +13,8 @@ parser = ConfigParser(interpolation=None, delimiters=["="])
 parser.read(here/"settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
 lib, nbs = cfg["lib_path"], here/cfg["nbs_path"]
-extras = {name.removesuffix("_requirements"): cfg[name].split() for name in cfg if name.endswith("_requirements")}
+suffix = "_requirements"
+extras = {name.removesuffix(suffix): cfg[name].split() for name in cfg if name.endswith(suffix)}
 school = Path("course")/"assignments"                      # inside the book
 
 
@@ -65,12 +66,14 @@ setup(
     license=cfg["license"],
     keywords=cfg["keywords"].split(),
     packages=find_packages(include=[lib, lib+".*"]),
+    package_dir={"": "."},                 # an editable install is then a path that editors follow
     include_package_data=False,
-    package_data={lib: ["assets/*", "assets/**/*"]},
+    package_data={lib: ["py.typed", "assets/*", "assets/**/*"]},
     python_requires=">="+cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
-    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{lib}={lib}._modidx:d"]},
+    entry_points={"console_scripts": cfg["console_scripts"].split(),
+                  "nbdev": [f"{lib}={lib}._modidx:d"]},
     cmdclass={"build_py": build_with_book, "sdist": sdist_for_students},
     zip_safe=False,
 )
