@@ -1,4 +1,4 @@
-"nbgrader's settings for this course: run `nbgrader` in this folder. Appendix I of the book is the guide."
+"nbgrader's settings for this course: run `nbgrader` in this folder. lecturers_guide.ipynb is the guide."
 import sys
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -7,7 +7,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import (
     AssignLatePenalties, CheckCellMetadata, ClearOutput, DeduplicateIds, Execute, IgnorePattern, LimitOutput, OverwriteCells, OverwriteKernelspec, SaveAutoGrades)
 
-from ddpm_edu.assignments import names, tampered
+from ddpm_edu.course.tampering import names, tampered
 
 SECONDS = {"6_project": 900}                                   # for a cell that a student wrote; 30 in all other assignments
 

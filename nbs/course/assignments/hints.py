@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from ddpm_edu.assignments import call_apart, close
+from ddpm_edu.course.compare import close
+from ddpm_edu.course.sandbox import call_apart
 from slips import SLIPS
 
 WORDS = {"ab": "abar", "a": "abar", "before": "abar of the step before"}             # what a student may call the solutions' own names

@@ -2,7 +2,7 @@
 
 Run it in this folder, or in a copy of it. What is graded already is left as it is (--force grades again), so that it can
 be stopped and started. Each submission is a process of its own with a time limit; one that cannot be graded at all is
-named at the end, and the exit status is then 1. Appendix I of the book is the guide.
+named at the end, and the exit status is then 1. The book's lecturer's guide says more.
 """
 import argparse
 import subprocess
@@ -37,7 +37,7 @@ def main():
     args = parser.parse_args()
     students = sorted(p.parent.name for p in Path("submitted").glob(f"*/{args.assignment}"))
     if not students: parser.error(f"there is no submission: submitted/STUDENT/{args.assignment}/{args.assignment}.ipynb is expected here")
-    if Path("source", args.assignment).exists(): print("note: source/ is in reach of the submissions, with all solutions; appendix I says where to grade", file=sys.stderr)
+    if Path("source", args.assignment).exists(): print("note: source/ is in reach of the submissions, with all solutions; the lecturer's guide says where to grade", file=sys.stderr)
     failed, times = {}, []
     for student in (bar := tqdm(students, unit="submission")):
         bar.set_postfix_str(student)
