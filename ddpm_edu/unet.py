@@ -10,7 +10,7 @@ __all__ = ['DOWN', 'UP', 'PRESETS', 'UNetOutput', 'DownBlock2D', 'AttnDownBlock2
            'TimeMLP', 'UpBlock', 'Upsample', 'double', 'halve', 'timestep_embedding']
 
 # %% ../nbs/05_unet.ipynb #3da516b0
-from typing import Literal, overload
+from typing import Any, Literal, overload
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -182,14 +182,10 @@ class UNet(ModelMixin, nn.Module):
             c_in = c
 
     @overload
-    def forward(self, sample:Tensor, timestep:Tensor | float | int, class_labels:Tensor | None=None,
+    def forward(self, sample:Tensor, timestep:Tensor|float|int, class_labels:Tensor|None=None,
             return_dict:Literal[True]=True)->UNetOutput: ...
     @overload
-    def forward(self, sample:Tensor, timestep:Tensor | float | int, class_labels:Tensor | None=None,
-            *, return_dict:Literal[False])->tuple[Tensor]: ...
-    @overload
-    def forward(self, sample:Tensor, timestep:Tensor | float | int, class_labels:Tensor | None=None,
-            return_dict:bool=True)->UNetOutput|tuple[Tensor]: ...
+    def forward(self, *args:Any, return_dict:bool, **kwargs:Any)->Any: ...
     def forward(self,
         sample:Tensor,                   # noisy images, (B, in_channels, H, W), floats
         timestep:Tensor|float|int,       # a number, or a tensor of shape (), (1,) or (B,)

@@ -114,7 +114,8 @@ def test_extreme_options_can_be_built():
     ends = dict(layers_per_block=[1, 64], in_channels=[1, 2**14], sample_size=[(2**16, 1), None, 1],
                 num_class_embeds=[1, 2**20], time_embedding_dim=[1, 2**14],
                 downsample_padding=[0, 1], attention_head_dim=[1, 5, 8], dropout=[0, 0.99],
-                freq_shift=[-1, 3.9], norm_num_groups=[1, 8], block_out_channels=[[8, 16], (8, 2**12)],
+                freq_shift=[-1, 3.9], norm_num_groups=[1, 8],
+                block_out_channels=[[8, 16], (8, 2**12)],
                 attn_norm_num_groups=[1, 16])
     many = dict(block_out_channels=(8,)*16, down_block_types=("DownBlock2D",)*16,
                 up_block_types=("UpBlock2D",)*16)
