@@ -44,8 +44,9 @@ setup(
     license=cfg["license"],
     keywords=cfg["keywords"].split(),
     packages=find_packages(include=[lib, lib+".*"]),
+    package_dir={"": "."},                 # an editable install then is a plain path, which editors and checkers follow
     include_package_data=False,
-    package_data={lib: ["assets/*", "assets/**/*"]},
+    package_data={lib: ["py.typed", "assets/*", "assets/**/*"]},
     python_requires=">="+cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require=extras,

@@ -16,7 +16,6 @@ import difflib, functools, hashlib, importlib.util, inspect, json, os, pickle, r
 from contextlib import contextmanager, suppress
 from pathlib import Path
 import torch
-from fastcore.basics import patch
 from .checks import check_choice
 
 # %% ../nbs/appendix/D_config.ipynb #f3168521
@@ -102,44 +101,137 @@ class ConfigMixin:
         entries = {"_class_name": self.diffusers_name or type(self).__name__, "_diffusers_version": FORMAT_VERSION, **self.config}
         return json.dumps(entries, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
+    @classmethod
+    def from_config(
+        cls,
+        config:dict,                         # arguments, from `.config` or a JSON file; keys that begin with _ are notes
+        **overrides,                         # arguments that replace those in `config`
+    ):                                       # a new object
+        """Build an object from recorded arguments; unknown ones are named in a warning and left out.
+
+        Args:
+            config: arguments, from `.config` or a JSON file; keys that begin with _ are notes
+            **overrides: arguments that replace those in `config`
+        Returns:
+            a new object
+        """
+        if not isinstance(config, dict): raise TypeError(f"config must be a dict of arguments, got {type(config).__name__}; to load a folder use from_pretrained")
+        named = config.get("_class_name", cls.diffusers_name)
+        if named not in (cls.diffusers_name, cls.__name__):
+            raise ValueError(f"_class_name is {named!r}, which {cls.__name__} cannot stand in for; it reads {cls.diffusers_name!r}")
+        args = _drop_refused(cls, {k: v for k, v in config.items() if not k.startswith("_")})
+        known = known_options(cls)
+        unknown = [k for k in args if k not in known]
+        if unknown: warnings.warn(f"{cls.__name__}: unknown options {', '.join(unknown)} in the configuration were left out")
+        return cls(**{k: args[k] for k in known if k in args} | overrides)
+
+    @classmethod
+    def load_config(
+        cls,
+        folder,                              # folder that holds `config_name`
+        subfolder:str|None=None,             # or a folder inside that one which holds it
+    )->dict:                                 # the file's entries
+        """Read the configuration file of a folder; entries that are missing are named in a warning.
+
+        Args:
+            folder: folder that holds `config_name`
+            subfolder: or a folder inside that one which holds it
+        Returns:
+            the file's entries
+        """
+        path = own_file(folder, Path(subfolder or "")/cls.config_name)
+        if not path.is_file():
+            hint = f"it is a pipeline's folder, so pass subfolder=... (it holds {', '.join(inside)})" if (inside := sorted(p.parent.name for p in Path(folder).glob(f"*/{cls.config_name}"))) else f"is it a folder that {cls.__name__}.save_pretrained wrote?"
+            raise FileNotFoundError(f"no {cls.config_name} in {path.parent}: {hint}")
+        entries = read_json(path)
+        missing = [k for k in known_options(cls) if k not in entries]
+        if missing: warnings.warn(f"{path} does not say {', '.join(missing)}: the defaults are used")
+        return entries
+
+    def save_config(
+        self,
+        save_directory,                      # folder, made if needed
+    ):
+        """Write the configuration as `config_name` in a folder.
+
+        Args:
+            save_directory: folder, made if needed
+        """
+        with staged_folder(save_directory) as stage: (stage/self.config_name).write_text(self.to_json_string(), encoding="utf-8")
+
+    def save_pretrained(
+        self,
+        save_directory,                      # folder, made if needed
+        push_to_hub:bool=False,              # upload it too?
+        **hub,                               # of `push_to_hub`: repo_id (else the folder's name), token, private, ...
+    ):
+        """Save the object; one without weights is its configuration.
+
+        Args:
+            save_directory: folder, made if needed
+            push_to_hub: upload it too?
+            **hub: of `push_to_hub`: repo_id (else the folder's name), token, private, ...
+        """
+        self.save_config(save_directory)
+        if push_to_hub: self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
+
+    def push_to_hub(
+        self,
+        repo_id:str,                         # "owner/name", or "name" for a repository of your own
+        commit_message:str|None=None,        # None: the library's
+        private:bool|None=None,              # if the repository is new: hidden from others?
+        token:str|None=None,                 # None: the one of `hf auth login`
+        create_pr:bool=False,                # propose the change instead of making it?
+        subfolder:str|None=None,             # folder of the repository to put the files in
+        **save,                              # options of `save_pretrained`
+    )->str:                                  # address of the commit
+        """Upload what `save_pretrained` would write.
+
+        Args:
+            repo_id: "owner/name", or "name" for a repository of your own
+            commit_message: None: the library's
+            private: if the repository is new: hidden from others?
+            token: None: the one of `hf auth login`
+            create_pr: propose the change instead of making it?
+            subfolder: folder of the repository to put the files in
+            **save: options of `save_pretrained`
+        Returns:
+            address of the commit
+        """
+        return upload(lambda folder: self.save_pretrained(folder, **save), repo_id, commit_message, private, token, create_pr, subfolder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path,                        # a folder, a bundled name, or a hub id
+        subfolder:str|None=None,             # folder inside it, such as "scheduler"
+        revision:str|None=None,              # hub only: branch, tag or commit
+        cache_dir=None,                      # hub only: where downloads are kept
+        local_files_only:bool=False,         # hub only: never go online
+        token=None,                          # hub only: for private or gated models
+        **overrides,                         # constructor arguments that replace the saved ones
+    ):                                       # a new object
+        """Load an object that has no weights from its saved configuration.
+
+        Args:
+            name_or_path: a folder, a bundled name, or a hub id
+            subfolder: folder inside it, such as "scheduler"
+            revision: hub only: branch, tag or commit
+            cache_dir: hub only: where downloads are kept
+            local_files_only: hub only: never go online
+            token: hub only: for private or gated models
+            **overrides: constructor arguments that replace the saved ones
+        Returns:
+            a new object
+        """
+        where = f"{subfolder}/" if subfolder else ""
+        folder = find_folder(name_or_path, [f"{where}*.json"], revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
+        return cls.from_config(cls.load_config(folder, subfolder), **overrides)
+
 # %% ../nbs/appendix/D_config.ipynb #693d3ec5
 def known_options(cls)->list:            # names of the constructor's arguments
     "The options that `cls` takes."
     return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
-
-@patch(cls_method=True)
-def from_config(
-    cls:ConfigMixin,
-    config:dict,                         # arguments, from `.config` or a JSON file; keys that begin with _ are notes
-    **overrides,                         # arguments that replace those in `config`
-):                                       # a new object
-    "Build an object from recorded arguments; unknown ones are named in a warning and left out."
-    if not isinstance(config, dict): raise TypeError(f"config must be a dict of arguments, got {type(config).__name__}; to load a folder use from_pretrained")
-    named = config.get("_class_name", cls.diffusers_name)
-    if named not in (cls.diffusers_name, cls.__name__):
-        raise ValueError(f"_class_name is {named!r}, which {cls.__name__} cannot stand in for; it reads {cls.diffusers_name!r}")
-    args = _drop_refused(cls, {k: v for k, v in config.items() if not k.startswith("_")})
-    known = known_options(cls)
-    unknown = [k for k in args if k not in known]
-    if unknown: warnings.warn(f"{cls.__name__}: unknown options {', '.join(unknown)} in the configuration were left out")
-    return cls(**{k: args[k] for k in known if k in args} | overrides)
-
-# %% ../nbs/appendix/D_config.ipynb #7e2f729f
-@patch(cls_method=True)
-def load_config(
-    cls:ConfigMixin,
-    folder,                              # folder that holds `config_name`
-    subfolder:str|None=None,             # or a folder inside that one which holds it
-)->dict:                                 # the file's entries
-    "Read the configuration file of a folder; entries that are missing are named in a warning."
-    path = own_file(folder, Path(subfolder or "")/cls.config_name)
-    if not path.is_file():
-        hint = f"it is a pipeline's folder, so pass subfolder=... (it holds {', '.join(inside)})" if (inside := sorted(p.parent.name for p in Path(folder).glob(f"*/{cls.config_name}"))) else f"is it a folder that {cls.__name__}.save_pretrained wrote?"
-        raise FileNotFoundError(f"no {cls.config_name} in {path.parent}: {hint}")
-    entries = read_json(path)
-    missing = [k for k in known_options(cls) if k not in entries]
-    if missing: warnings.warn(f"{path} does not say {', '.join(missing)}: the defaults are used")
-    return entries
 
 # %% ../nbs/appendix/D_config.ipynb #30f789ef
 WEIGHTS_NAME = "diffusion_pytorch_model"
@@ -325,26 +417,6 @@ def own_file(
         raise ValueError(f"{name!s} leads out of {root} (to {path.resolve()}): a model's files must lie in its own folder; copy the file there if you trust it")
     return path
 
-# %% ../nbs/appendix/D_config.ipynb #e5d46112
-@patch
-def save_config(
-    self:ConfigMixin,
-    save_directory,                      # folder, made if needed
-):
-    "Write the configuration as `config_name` in a folder."
-    with staged_folder(save_directory) as stage: (stage/self.config_name).write_text(self.to_json_string(), encoding="utf-8")
-
-@patch
-def save_pretrained(
-    self:ConfigMixin,
-    save_directory,                      # folder, made if needed
-    push_to_hub:bool=False,              # upload it too?
-    **hub,                               # of `push_to_hub`: repo_id (else the folder's name), token, private, ...
-):
-    "Save the object; one without weights is its configuration."
-    self.save_config(save_directory)
-    if push_to_hub: self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
-
 # %% ../nbs/appendix/D_config.ipynb #81d7e779
 def upload(
     save,                                # a function that writes the files into the folder it is given
@@ -365,37 +437,6 @@ def upload(
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder, path_in_repo=subfolder, commit_message=commit_message or "Upload a model", create_pr=create_pr))
         except Exception as e:           # the hub's client raises a dozen kinds
             raise OSError(f"cannot upload to {repo_id!r} ({type(e).__name__}: {e}); check the name and the network, and log in with `hf auth login` or pass token=...") from e
-
-@patch
-def push_to_hub(
-    self:ConfigMixin,
-    repo_id:str,                         # "owner/name", or "name" for a repository of your own
-    commit_message:str|None=None,        # None: the library's
-    private:bool|None=None,              # if the repository is new: hidden from others?
-    token:str|None=None,                 # None: the one of `hf auth login`
-    create_pr:bool=False,                # propose the change instead of making it?
-    subfolder:str|None=None,             # folder of the repository to put the files in
-    **save,                              # options of `save_pretrained`
-)->str:                                  # address of the commit
-    "Upload what `save_pretrained` would write."
-    return upload(lambda folder: self.save_pretrained(folder, **save), repo_id, commit_message, private, token, create_pr, subfolder)
-
-# %% ../nbs/appendix/D_config.ipynb #c76737ad
-@patch(cls_method=True)
-def from_pretrained(
-    cls:ConfigMixin,
-    name_or_path,                        # a folder, a bundled name, or a hub id
-    subfolder:str|None=None,             # folder inside it, such as "scheduler"
-    revision:str|None=None,              # hub only: branch, tag or commit
-    cache_dir=None,                      # hub only: where downloads are kept
-    local_files_only:bool=False,         # hub only: never go online
-    token=None,                          # hub only: for private or gated models
-    **overrides,                         # constructor arguments that replace the saved ones
-):                                       # a new object
-    "Load an object that has no weights from its saved configuration."
-    where = f"{subfolder}/" if subfolder else ""
-    folder = find_folder(name_or_path, [f"{where}*.json"], revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
-    return cls.from_config(cls.load_config(folder, subfolder), **overrides)
 
 # %% ../nbs/appendix/D_config.ipynb #95c0e598
 def compare_tables(
@@ -425,8 +466,93 @@ class ModelMixin(ConfigMixin):
     def num_parameters(self,
         only_trainable:bool=False,       # leave out frozen ones?
     )->int:                              # number of scalars
-        "How many numbers the network learns."
+        """How many numbers the network learns.
+
+        Args:
+            only_trainable: leave out frozen ones?
+        Returns:
+            number of scalars
+        """
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def save_pretrained(
+        self,
+        save_directory,                      # folder, made if needed
+        safe_serialization:bool=True,        # False: a pickled .bin, for programs of before 2023
+        variant:str|None=None,               # part of the file's name, such as "fp16"
+        max_shard_size="10GB",               # a larger network is saved in several files; a number of bytes or a string such as "500MB"
+        push_to_hub:bool=False,              # upload it too?
+        dtype:torch.dtype|None=None,         # store the weights in this type; None: as they are
+        **hub,                               # of `push_to_hub`: repo_id (else the folder's name), token, private, ...
+    ):
+        """Write the configuration and the weights; both or neither.
+
+        Args:
+            save_directory: folder, made if needed
+            safe_serialization: False: a pickled .bin, for programs of before 2023
+            variant: part of the file's name, such as "fp16"
+            max_shard_size: a larger network is saved in several files; a number of bytes or a
+                string such as "500MB"
+            push_to_hub: upload it too?
+            dtype: store the weights in this type; None: as they are
+            **hub: of `push_to_hub`: repo_id (else the folder's name), token, private, ...
+        """
+        from huggingface_hub import split_torch_state_dict_into_shards
+        weights = {k: v.detach().to("cpu", dtype if v.is_floating_point() else None).contiguous() for k, v in self.state_dict().items()}
+        kind = "safetensors" if safe_serialization else "bin"
+        pieces = split_torch_state_dict_into_shards(weights, filename_pattern=weights_file(check_variant(variant), "{suffix}." + kind).replace(".{", "{"), max_shard_size=max_shard_size)
+        with staged_folder(save_directory) as stage:
+            (stage/self.config_name).write_text(self.to_json_string(), encoding="utf-8")
+            for name, keys in pieces.filename_to_tensors.items(): write_weights({k: weights[k] for k in keys}, stage/name)
+            index = {"metadata": pieces.metadata, "weight_map": pieces.tensor_to_filename}
+            if pieces.is_sharded: (stage/index_file(variant, kind)).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        if push_to_hub: self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), safe_serialization=safe_serialization, variant=variant, max_shard_size=max_shard_size, dtype=dtype, **hub)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path,                        # a folder, a bundled name, or a hub id
+        subfolder:str|None=None,             # folder inside it, such as "unet"
+        torch_dtype:torch.dtype|None=None,   # type of the weights in memory; None: float32, whatever the file holds
+        dtype:torch.dtype|None=None,         # the same, by its newer name
+        variant:str|None=None,               # which copy of the weights: "fp16" reads `diffusion_pytorch_model.fp16.safetensors`
+        use_safetensors:bool|None=None,      # True: never pickled .bin files; False: only those; None: safetensors if there are any, else pickled
+        revision:str|None=None,              # hub only: branch, tag or commit
+        cache_dir=None,                      # hub only: where downloads are kept
+        local_files_only:bool=False,         # hub only: never go online
+        token=None,                          # hub only: for private or gated models
+        **overrides,                         # constructor arguments that replace the saved ones
+    ):                                       # the network, in eval mode
+        """Load a network and its weights.
+
+        Args:
+            name_or_path: a folder, a bundled name, or a hub id
+            subfolder: folder inside it, such as "unet"
+            torch_dtype: type of the weights in memory; None: float32, whatever the file holds
+            dtype: the same, by its newer name
+            variant: which copy of the weights: "fp16" reads
+                `diffusion_pytorch_model.fp16.safetensors`
+            use_safetensors: True: never pickled .bin files; False: only those; None: safetensors if
+                there are any, else pickled
+            revision: hub only: branch, tag or commit
+            cache_dir: hub only: where downloads are kept
+            local_files_only: hub only: never go online
+            token: hub only: for private or gated models
+            **overrides: constructor arguments that replace the saved ones
+        Returns:
+            the network, in eval mode
+        """
+        kind, where = check_dtype(dtype, torch_dtype), f"{subfolder}/" if subfolder else ""
+        root = find_folder(name_or_path, [f"{where}*.json", *weights_patterns(variant, folders=[where])], [] if use_safetensors else weights_patterns(variant, "bin", [where]),
+            revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
+        config = cls.load_config(root, subfolder)
+        with torch.device("meta"): expected = cls.from_config(config, **overrides).state_dict()
+        weights = read_weights(find_weights(root, subfolder, variant, use_safetensors), expected, cls.old_names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                    # said once already, above
+            model = cls.from_config(config, **overrides)
+        model.load_state_dict(weights)
+        return model.to(kind).eval()
 
 # %% ../nbs/appendix/D_config.ipynb #c07e5bee
 def digest(
@@ -449,29 +575,6 @@ def write_weights(
     save_file(weights, path, metadata={"format": "pt", "sha256": digest(weights)})
 
 # %% ../nbs/appendix/D_config.ipynb #28e1bfe6
-@patch
-def save_pretrained(
-    self:ModelMixin,
-    save_directory,                      # folder, made if needed
-    safe_serialization:bool=True,        # False: a pickled .bin, for programs of before 2023
-    variant:str|None=None,               # part of the file's name, such as "fp16"
-    max_shard_size="10GB",               # a larger network is saved in several files; a number of bytes or a string such as "500MB"
-    push_to_hub:bool=False,              # upload it too?
-    dtype:torch.dtype|None=None,         # store the weights in this type; None: as they are
-    **hub,                               # of `push_to_hub`: repo_id (else the folder's name), token, private, ...
-):
-    "Write the configuration and the weights; both or neither."
-    from huggingface_hub import split_torch_state_dict_into_shards
-    weights = {k: v.detach().to("cpu", dtype if v.is_floating_point() else None).contiguous() for k, v in self.state_dict().items()}
-    kind = "safetensors" if safe_serialization else "bin"
-    pieces = split_torch_state_dict_into_shards(weights, filename_pattern=weights_file(check_variant(variant), "{suffix}." + kind).replace(".{", "{"), max_shard_size=max_shard_size)
-    with staged_folder(save_directory) as stage:
-        (stage/self.config_name).write_text(self.to_json_string(), encoding="utf-8")
-        for name, keys in pieces.filename_to_tensors.items(): write_weights({k: weights[k] for k in keys}, stage/name)
-        index = {"metadata": pieces.metadata, "weight_map": pieces.tensor_to_filename}
-        if pieces.is_sharded: (stage/index_file(variant, kind)).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    if push_to_hub: self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), safe_serialization=safe_serialization, variant=variant, max_shard_size=max_shard_size, dtype=dtype, **hub)
-
 def check_variant(
     variant,                             # what the caller passed
 ):                                       # the same
@@ -571,34 +674,6 @@ def check_numbers(
     if bad: warnings.warn(f"{source} has NaN or infinite weights in {', '.join(bad[:3])}{' and others' if len(bad) > 3 else ''}: its images will be useless")
 
 # %% ../nbs/appendix/D_config.ipynb #77c2f97b
-@patch(cls_method=True)
-def from_pretrained(
-    cls:ModelMixin,
-    name_or_path,                        # a folder, a bundled name, or a hub id
-    subfolder:str|None=None,             # folder inside it, such as "unet"
-    torch_dtype:torch.dtype|None=None,   # type of the weights in memory; None: float32, whatever the file holds
-    dtype:torch.dtype|None=None,         # the same, by its newer name
-    variant:str|None=None,               # which copy of the weights: "fp16" reads `diffusion_pytorch_model.fp16.safetensors`
-    use_safetensors:bool|None=None,      # True: never pickled .bin files; False: only those; None: safetensors if there are any, else pickled
-    revision:str|None=None,              # hub only: branch, tag or commit
-    cache_dir=None,                      # hub only: where downloads are kept
-    local_files_only:bool=False,         # hub only: never go online
-    token=None,                          # hub only: for private or gated models
-    **overrides,                         # constructor arguments that replace the saved ones
-):                                       # the network, in eval mode
-    "Load a network and its weights."
-    kind, where = check_dtype(dtype, torch_dtype), f"{subfolder}/" if subfolder else ""
-    root = find_folder(name_or_path, [f"{where}*.json", *weights_patterns(variant, folders=[where])], [] if use_safetensors else weights_patterns(variant, "bin", [where]),
-        revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
-    config = cls.load_config(root, subfolder)
-    with torch.device("meta"): expected = cls.from_config(config, **overrides).state_dict()
-    weights = read_weights(find_weights(root, subfolder, variant, use_safetensors), expected, cls.old_names)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                    # said once already, above
-        model = cls.from_config(config, **overrides)
-    model.load_state_dict(weights)
-    return model.to(kind).eval()
-
 def check_dtype(
     dtype,                               # by its newer name
     torch_dtype,                         # by its older name

@@ -13,7 +13,6 @@ __all__ = ['CLASSES', 'FILES', 'MD5', 'MIRRORS', 'SLICE', 'to_model', 'to_uint8'
 import gzip, hashlib, http.client, importlib.util, math, os, struct, urllib.error, urllib.request, warnings, zlib
 from pathlib import Path
 import torch
-from fastcore.basics import patch
 from torch import Tensor
 from .checks import check_bool, check_choice, check_int, check_number
 
@@ -53,6 +52,22 @@ class ImageDataset:
     def __repr__(self): return f"{type(self).__name__}({len(self):,} images of {'x'.join(map(str, self.shape))}, flip={self.flip})"
     def pixels(self, indices): return self.images[indices]                               # (B, C, H, W), uint8
 
+    def batch(self,
+        indices,                              # which images: a list, array or tensor of whole numbers
+        generator:torch.Generator|None=None,  # source of the random flips
+    )->Tensor:                                # (B, C, H, W), float32, values in [-1, 1]
+        "The images at `indices`, mirrored at random if `self.flip`."
+        indices = torch.as_tensor(indices if isinstance(indices, Tensor) else list(indices), dtype=torch.long)
+        x = to_model(self.pixels(indices))
+        return flip_randomly(x, generator) if self.flip else x
+
+    def __getitem__(self,
+        i:int,           # which image, -N..N-1
+    )->Tensor:           # (C, H, W), float32, values in [-1, 1]
+        "One image, mirrored at random if `self.flip`."
+        if not -len(self) <= i < len(self): raise IndexError(f"i must be between {-len(self)} and {len(self)-1}, got {i}")
+        return self.batch([i % len(self)])[0]
+
 # %% ../nbs/appendix/A_data.ipynb #af56aef7
 def flip_randomly(
     x:Tensor,                             # images, (B, C, H, W)
@@ -61,24 +76,6 @@ def flip_randomly(
     "Mirror each image left to right with probability 1/2 (appendix B)."
     mirrored = torch.rand(len(x), generator=generator) < 0.5                             # (B,)
     return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
-
-@patch
-def batch(self:ImageDataset,
-    indices,                              # which images: a list, array or tensor of whole numbers
-    generator:torch.Generator|None=None,  # source of the random flips
-)->Tensor:                                # (B, C, H, W), float32, values in [-1, 1]
-    "The images at `indices`, mirrored at random if `self.flip`."
-    indices = torch.as_tensor(indices if isinstance(indices, Tensor) else list(indices), dtype=torch.long)
-    x = to_model(self.pixels(indices))
-    return flip_randomly(x, generator) if self.flip else x
-
-@patch
-def __getitem__(self:ImageDataset,
-    i:int,           # which image, -N..N-1
-)->Tensor:           # (C, H, W), float32, values in [-1, 1]
-    "One image, mirrored at random if `self.flip`."
-    if not -len(self) <= i < len(self): raise IndexError(f"i must be between {-len(self)} and {len(self)-1}, got {i}")
-    return self.batch([i % len(self)])[0]
 
 # %% ../nbs/appendix/A_data.ipynb #fb1be2d4
 def read_idx(
@@ -247,6 +244,22 @@ class ImageFolder(ImageDataset):
         if self.images is not None: return self.images[indices]
         return torch.stack([read_image(self.paths[i], self.shape[1:], self.shape[0]) for i in indices.tolist()])
 
+    def _read_all(self, on_error, keep):
+        "Decode every file once: drop or refuse the damaged ones, and keep the others in memory if `keep`."
+        from concurrent.futures import ThreadPoolExecutor
+        def read(path):
+            try: image = read_image(path, self.shape[1:], self.shape[0])
+            except ValueError as e:
+                if on_error == "raise": raise ValueError(f"{e}; remove it, or pass on_error='skip'") from e
+                return e
+            return image if keep else True
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: results = list(pool.map(read, self.paths))
+        bad = [str(r) for r in results if isinstance(r, ValueError)]
+        self.paths = [p for p, r in zip(self.paths, results) if not isinstance(r, ValueError)]
+        if not self.paths: raise ValueError(f"none of the {len(bad)} files below root={self.source!r} can be read: {bad[0]}")
+        if bad: warnings.warn(f"skipped {len(bad)} of {len(results)} files: " + "; ".join(bad[:10]) + (" ..." if len(bad) > 10 else ""), stacklevel=3)
+        if keep: self.images = torch.stack([r for r in results if isinstance(r, Tensor)])
+
 # %% ../nbs/appendix/A_data.ipynb #ad5a129a
 def image_paths(
     root,       # folder, searched with all folders in it
@@ -257,23 +270,6 @@ def image_paths(
     paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg") and p.is_file() and not p.name.startswith("."))
     if not paths: raise ValueError(f"root={str(root)!r} holds no .png, .jpg or .jpeg file, not even in its subfolders")
     return paths
-
-@patch
-def _read_all(self:ImageFolder, on_error, keep):
-    "Decode every file once: drop or refuse the damaged ones, and keep the others in memory if `keep`."
-    from concurrent.futures import ThreadPoolExecutor
-    def read(path):
-        try: image = read_image(path, self.shape[1:], self.shape[0])
-        except ValueError as e:
-            if on_error == "raise": raise ValueError(f"{e}; remove it, or pass on_error='skip'") from e
-            return e
-        return image if keep else True
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool: results = list(pool.map(read, self.paths))
-    bad = [str(r) for r in results if isinstance(r, ValueError)]
-    self.paths = [p for p, r in zip(self.paths, results) if not isinstance(r, ValueError)]
-    if not self.paths: raise ValueError(f"none of the {len(bad)} files below root={self.source!r} can be read: {bad[0]}")
-    if bad: warnings.warn(f"skipped {len(bad)} of {len(results)} files: " + "; ".join(bad[:10]) + (" ..." if len(bad) > 10 else ""), stacklevel=3)
-    if keep: self.images = torch.stack([r for r in results if isinstance(r, Tensor)])
 
 # %% ../nbs/appendix/A_data.ipynb #78bb8994
 class ToyMixture:
@@ -302,55 +298,48 @@ class ToyMixture:
         angle = torch.arange(check_int("k", k), dtype=torch.float64)*2*math.pi/k           # (k,)
         return cls(check_number("radius", radius, 0)*torch.stack([angle.cos(), angle.sin()], 1), std)
 
-# %% ../nbs/appendix/A_data.ipynb #ed05f391
-@patch
-def sample(self:ToyMixture,
-    n:int,                                # how many points
-    generator:torch.Generator|None=None,  # source of randomness
-)->Tensor:                                # x_0, (n, D), float32
-    "Draw $x_0$: first the component, then the point."
-    k = torch.multinomial(self.weights, check_int("n", n), replacement=True, generator=generator)            # (n,)
-    noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)                    # (n, D)
-    return (self.means[k] + self.stds[k, None]*noise).float()
+    def sample(self,
+        n:int,                                # how many points
+        generator:torch.Generator|None=None,  # source of randomness
+    )->Tensor:                                # x_0, (n, D), float32
+        "Draw $x_0$: first the component, then the point."
+        k = torch.multinomial(self.weights, check_int("n", n), replacement=True, generator=generator)            # (n,)
+        noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)                    # (n, D)
+        return (self.means[k] + self.stds[k, None]*noise).float()
 
-@patch
-def _components(self:ToyMixture, x, abar):
-    "Of every component: $x-\\sqrt{\\bar\\alpha}\\mu_k$, its variance $v_k$, and the logarithm of $w_k N(x; \\sqrt{\\bar\\alpha}\\mu_k, v_k I)$."
-    if not x.is_floating_point() or x.ndim != 2 or x.shape[1] != self.means.shape[1]:
-        raise ValueError(f"x must be floating point of shape (N, {self.means.shape[1]}), got {tuple(x.shape)}, {x.dtype}")
-    abar = torch.as_tensor(abar, dtype=x.dtype, device=x.device).reshape(-1, 1)                              # (N or 1, 1)
-    if not ((0 <= abar) & (abar <= 1)).all(): raise ValueError(f"abar must be between 0 and 1 (it is alphas_cumprod[t]), got {abar.flatten().tolist()[:5]}")
-    if len(abar) not in (1, len(x)): raise ValueError(f"abar must be one number, or one for each of the {len(x)} points, got {len(abar)}")
-    means, var0, logw = (v.to(x) for v in (self.means, self.stds**2, self.weights.log()))
-    diff = x[:, None] - abar.sqrt()[..., None]*means                                                         # (N, K, D)
-    var = abar*var0 + 1 - abar                                                                               # (N or 1, K)
-    return diff, var, logw - diff.square().sum(-1)/(2*var) - x.shape[1]/2*(2*math.pi*var).log()              # and (N, K)
+    def _components(self, x, abar):
+        "Of every component: $x-\\sqrt{\\bar\\alpha}\\mu_k$, its variance $v_k$, and the logarithm of $w_k N(x; \\sqrt{\\bar\\alpha}\\mu_k, v_k I)$."
+        if not x.is_floating_point() or x.ndim != 2 or x.shape[1] != self.means.shape[1]:
+            raise ValueError(f"x must be floating point of shape (N, {self.means.shape[1]}), got {tuple(x.shape)}, {x.dtype}")
+        abar = torch.as_tensor(abar, dtype=x.dtype, device=x.device).reshape(-1, 1)                              # (N or 1, 1)
+        if not ((0 <= abar) & (abar <= 1)).all(): raise ValueError(f"abar must be between 0 and 1 (it is alphas_cumprod[t]), got {abar.flatten().tolist()[:5]}")
+        if len(abar) not in (1, len(x)): raise ValueError(f"abar must be one number, or one for each of the {len(x)} points, got {len(abar)}")
+        means, var0, logw = (v.to(x) for v in (self.means, self.stds**2, self.weights.log()))
+        diff = x[:, None] - abar.sqrt()[..., None]*means                                                         # (N, K, D)
+        var = abar*var0 + 1 - abar                                                                               # (N or 1, K)
+        return diff, var, logw - diff.square().sum(-1)/(2*var) - x.shape[1]/2*(2*math.pi*var).log()              # and (N, K)
 
-# %% ../nbs/appendix/A_data.ipynb #28b89a4c
-@patch
-def log_prob(self:ToyMixture,
-    x:Tensor,     # points x_t, (N, D), floating point
-    abar=1.,      # alphas_cumprod[t]: a number or (N,); 1: no noise
-)->Tensor:        # log q(x_t), (N,)
-    "Logarithm of the exact density of $x_t$, equation (4) applied to each component."
-    return self._components(x, abar)[2].logsumexp(1)
+    def log_prob(self,
+        x:Tensor,     # points x_t, (N, D), floating point
+        abar=1.,      # alphas_cumprod[t]: a number or (N,); 1: no noise
+    )->Tensor:        # log q(x_t), (N,)
+        "Logarithm of the exact density of $x_t$, equation (4) applied to each component."
+        return self._components(x, abar)[2].logsumexp(1)
 
-@patch
-def score(self:ToyMixture,
-    x:Tensor,     # points x_t, (N, D), floating point
-    abar=1.,      # alphas_cumprod[t]: a number or (N,); 1: no noise
-)->Tensor:        # gradient of log q(x_t), (N, D)
-    "The exact score of $x_t$."
-    diff, var, logp = self._components(x, abar)
-    return (logp.softmax(1)/var)[..., None].mul(-diff).sum(1)
+    def score(self,
+        x:Tensor,     # points x_t, (N, D), floating point
+        abar=1.,      # alphas_cumprod[t]: a number or (N,); 1: no noise
+    )->Tensor:        # gradient of log q(x_t), (N, D)
+        "The exact score of $x_t$."
+        diff, var, logp = self._components(x, abar)
+        return (logp.softmax(1)/var)[..., None].mul(-diff).sum(1)
 
-@patch
-def eps(self:ToyMixture,
-    x:Tensor,     # points x_t, (N, D), floating point
-    abar,         # alphas_cumprod[t]: a number or (N,)
-)->Tensor:        # expected noise given x_t, (N, D)
-    r"The perfect noise predictor, $\epsilon^*(x_t,t) = -\sqrt{1-\bar\alpha_t}\,\nabla\log q(x_t)$ (section 3.2)."
-    return -(1-torch.as_tensor(abar, dtype=x.dtype, device=x.device).reshape(-1, 1)).sqrt()*self.score(x, abar)
+    def eps(self,
+        x:Tensor,     # points x_t, (N, D), floating point
+        abar,         # alphas_cumprod[t]: a number or (N,)
+    )->Tensor:        # expected noise given x_t, (N, D)
+        r"The perfect noise predictor, $\epsilon^*(x_t,t) = -\sqrt{1-\bar\alpha_t}\,\nabla\log q(x_t)$ (section 3.2)."
+        return -(1-torch.as_tensor(abar, dtype=x.dtype, device=x.device).reshape(-1, 1)).sqrt()*self.score(x, abar)
 
 # %% ../nbs/appendix/A_data.ipynb #6edbc447
 def swiss_roll(

@@ -9,7 +9,6 @@ __all__ = ['SCHEDULES', 'PREDICTION_TYPES', 'make_betas', 'NoiseSchedule', 'chec
 # %% ../nbs/01_forward_process.ipynb #9f2c99b6
 import math
 import torch
-from fastcore.basics import patch
 from torch import Tensor
 from .checks import check_choice, check_int, check_number
 
@@ -60,6 +59,145 @@ class NoiseSchedule:
     def __repr__(self): return f"NoiseSchedule(T={self.T}, betas {self.betas[0]:.3g}..{self.betas[-1]:.3g}, final alphas_cumprod {self.alphas_cumprod[-1]:.3g})"
     def double(self): return type(self)(self.betas.double())                   # the same in float64, for proofs
 
+    def at(self,
+        name:str,        # a table, such as "betas"
+        t,               # timesteps 0..T-1, an int or (B,)
+        x:Tensor,        # what it will be multiplied with, (B, ...)
+    )->Tensor:           # float32 or, for float64 images, float64; broadcasts against `x`
+        "The table's entries at `t`, shaped to multiply `x`. Never rounded to half precision: see the end of this chapter."
+        return self.look_up(name, check_timesteps(t, self.T, x), x)
+
+    def look_up(self,
+        name:str,        # a table, such as "betas"
+        t,               # timesteps that `check_timesteps` has approved
+        x:Tensor,        # what it will be multiplied with, (B, ...)
+    )->Tensor:           # as for `at`
+        "`at`, without another check of `t`."
+        if isinstance(t, int):                                                     # a scalar stays on the CPU, where it costs no transfer
+            if name not in self._entries: self._entries[name] = getattr(self, name).unbind()     # T tensors of shape (): faster to take than to cut out
+            value = self._entries[name][t]                                         # ()
+        else:
+            table = getattr(self, name).to(x.device)
+            value = table.index_select(0, t) if t.ndim else table[t]               # () or (B,)
+        if value.dtype != x.dtype: value = value.to(torch.promote_types(x.dtype, torch.float32))
+        return value.view(-1, *[1]*(x.ndim-1)) if value.ndim else value            # () or (B, 1, 1, 1)
+
+    def q_sample(self,
+        x0:Tensor,       # clean images in [-1, 1], (B, C, H, W), or any tensor with the batch first
+        t,               # timesteps 0..T-1, an int or (B,)
+        noise:Tensor,    # standard normal, like `x0`
+    )->Tensor:           # x_t, like `x0`
+        r"Draw $x_t \sim q(x_t|x_0)$, given the noise: equation (4)."
+        check_floats("x0", x0); check_floats("noise", noise, x0)
+        t = check_timesteps(t, self.T, x0)
+        a, s = (self.look_up(table, t, x0).to(x0.dtype) for table in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))   # (B, 1, 1, 1)
+        return a*x0 + s*noise
+
+    def q_mean_variance(self,
+        x0:Tensor,       # clean images, (B, C, H, W)
+        t,               # timesteps 0..T-1, an int or (B,)
+    ):                   # mean, like `x0`; variance, broadcasts against it
+        r"Mean and variance of $q(x_t|x_0)$: equation (4)."
+        check_floats("x0", x0)
+        return self.at("sqrt_alphas_cumprod", t, x0)*x0, 1 - self.at("alphas_cumprod", t, x0)
+
+    def q_posterior(self,
+        x0:Tensor,       # clean images, (B, C, H, W)
+        x_t:Tensor,      # noisy images, like `x0`
+        t,               # timesteps 0..T-1, an int or (B,)
+    ):                   # mean, like `x0`; variance, broadcasts against it
+        r"Mean $\tilde\mu_t$ and variance $\tilde\beta_t$ of $q(x_{t-1}|x_t,x_0)$: equations (6) and (7). At `t = 0` they are `x0` and 0."
+        check_floats("x0", x0); check_floats("x_t", x_t, x0)
+        return self.posterior_mean(x0, x_t, t), self.at("posterior_variance", t, x0)
+
+    def posterior_mean(self,
+        x0:Tensor,       # clean images, (B, C, H, W)
+        x_t:Tensor,      # noisy images, like `x0`
+        t,               # timesteps 0..T-1, an int or (B,)
+    )->Tensor:           # like `x0`
+        r"$\tilde\mu_t$ alone: equation (7)."
+        return self.at("posterior_mean_coef1", t, x0)*x0 + self.at("posterior_mean_coef2", t, x0)*x_t      # (B, C, H, W)
+
+    def reverse_variance(self,
+        kind:str="fixed_small",  # beta-tilde_t; or "fixed_large": beta_t; either may end in "_log"
+        first:str="own",         # entry of t = 0: its "own", or the "second" timestep's beta-tilde
+    )->Tensor:                   # (T,), the posterior's at least 1e-20
+        r"Variance $\sigma_t^2$ of a step back, if the network does not choose it: section 3.2."
+        small = self.posterior_variance.clamp(min=1e-20)                           # its logarithm is finite
+        var = small if kind.startswith("fixed_small") else self.betas
+        if first == "own": return var
+        return torch.cat([small[1:2] if self.T > 1 else self.betas, var[1:]])
+
+    def velocity(self,
+        x0:Tensor,       # clean images, (B, C, H, W)
+        t,               # timesteps 0..T-1, an int or (B,)
+        noise:Tensor,    # standard normal, like `x0`
+    )->Tensor:           # v, like `x0`
+        r"The velocity $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$."
+        check_floats("x0", x0); check_floats("noise", noise, x0)
+        a, s = (self.at(table, t, x0).to(x0.dtype) for table in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))
+        return a*noise - s*x0
+
+    def predict_x0(self,
+        x_t:Tensor,              # noisy images, (B, C, H, W)
+        t,                       # timesteps 0..T-1, an int or (B,)
+        output:Tensor,           # what the network says, like `x_t`
+        prediction_type:str="epsilon",    # what that is: one of `PREDICTION_TYPES`
+    )->Tensor:                   # estimate of x_0, like `x_t`
+        r"The image $\hat x_0$ that a prediction amounts to: equation (15) and its relatives."
+        check_choice("prediction_type", prediction_type, PREDICTION_TYPES); check_floats("x_t", x_t); check_floats("output", output, x_t)
+        if prediction_type == "sample": return output
+        if prediction_type == "mu": return (output - self.at("posterior_mean_coef2", t, x_t)*x_t)/self.at("posterior_mean_coef1", t, x_t)
+        a, s = self.at("sqrt_alphas_cumprod", t, x_t), self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
+        if prediction_type == "v_prediction": return a*x_t - s*output
+        if self._ends_in_noise and not a.all(): raise ValueError(f"prediction_type='epsilon' cannot give x_0 at a timestep where alphas_cumprod is 0 (zero terminal SNR): "
+            "nothing of the image is left in x_t. Use 'v_prediction' or 'sample', or a schedule that is not rescaled")
+        return (x_t - s*output)/a
+
+    def convert(self,
+        x_t:Tensor,              # noisy images, (B, C, H, W)
+        t,                       # timesteps 0..T-1, an int or (B,)
+        output:Tensor,           # a prediction, like `x_t`
+        source:str,              # what it is: one of `PREDICTION_TYPES`
+        target:str,              # what is wanted: one of `PREDICTION_TYPES`
+    )->Tensor:                   # the same prediction in other words, like `x_t`
+        "Turn one kind of prediction into another, by way of x_0."
+        check_choice("target", target, PREDICTION_TYPES)
+        x0 = self.predict_x0(x_t, t, output, source)
+        if target == "sample": return x0
+        if target == "mu": return self.q_posterior(x0, x_t, t)[0]
+        a, s = self.at("sqrt_alphas_cumprod", t, x_t), self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
+        eps = (x_t - a*x0)/s
+        return eps if target == "epsilon" else a*eps - s*x0
+
+    def prior_kl(self,
+        x0:Tensor,       # clean images in [-1, 1], (B, C, H, W)
+    )->Tensor:           # nats, summed over the pixels, (B,)
+        r"$L_T$, how far $q(x_T|x_0)$ is from $\mathcal N(0, I)$: the first term of equation (5)."
+        mean, var = self.q_mean_variance(x0, self.T - 1)
+        return 0.5*(mean**2 + (var - 1 - var.log())).flatten(1).sum(1)
+
+    @classmethod
+    def from_alphas_cumprod(
+        cls,
+        abar:Tensor,     # what remains after each step, falling, in [0, 1), (K,)
+    ):                   # NoiseSchedule with these `alphas_cumprod`
+        r"The schedule whose $\bar\alpha$ are given: $\beta_k = 1-\bar\alpha_k/\bar\alpha_{k-1}$."
+        if abar.ndim != 1 or not len(abar): raise ValueError(f"abar must be a vector with one number per timestep, got shape {tuple(abar.shape)}")
+        if not ((abar >= 0) & (abar < 1)).all() or (abar.diff() > 0).any(): raise ValueError(f"abar must fall from below 1 to 0 or above, got {abar.tolist()[:5]}...")
+        self, alphas = cls.__new__(cls), step_alphas(abar)
+        self._fill(1 - alphas, alphas, abar)
+        return self
+
+    def respace(self,
+        timesteps,       # the timesteps to keep, rising, a list or (K,)
+    ):                   # NoiseSchedule with K timesteps
+        "The process seen at some of its times only: the same marginals (4), larger steps between them."
+        t = torch.as_tensor(timesteps)
+        if t.is_floating_point() or t.ndim != 1 or not len(t) or t[0] < 0 or t[-1] >= self.T or not (t.diff() > 0).all():
+            raise ValueError(f"timesteps must be whole numbers that rise, between 0 and {self.T-1}, got {t.tolist()[:8]}")
+        return self.from_alphas_cumprod(self.alphas_cumprod[t.to(self.alphas_cumprod.device)])
+
 # %% ../nbs/01_forward_process.ipynb #472f9316
 def check_timesteps(
     t,               # what the caller passed
@@ -86,130 +224,8 @@ def check_floats(
     if not x.is_floating_point(): raise TypeError(f"{name} must hold floating-point values in the model's range [-1, 1], got {x.dtype}; for bytes use x.float()/127.5 - 1")
     if like is not None and x.shape != like.shape: raise ValueError(f"{name} must have the shape {tuple(like.shape)} of the images, got {tuple(x.shape)}")
 
-# %% ../nbs/01_forward_process.ipynb #137154cd
-@patch
-def at(self:NoiseSchedule,
-    name:str,        # a table, such as "betas"
-    t,               # timesteps 0..T-1, an int or (B,)
-    x:Tensor,        # what it will be multiplied with, (B, ...)
-)->Tensor:           # float32 or, for float64 images, float64; broadcasts against `x`
-    "The table's entries at `t`, shaped to multiply `x`. Never rounded to half precision: see the end of this chapter."
-    return self.look_up(name, check_timesteps(t, self.T, x), x)
-
-@patch
-def look_up(self:NoiseSchedule,
-    name:str,        # a table, such as "betas"
-    t,               # timesteps that `check_timesteps` has approved
-    x:Tensor,        # what it will be multiplied with, (B, ...)
-)->Tensor:           # as for `at`
-    "`at`, without another check of `t`."
-    if isinstance(t, int):                                                     # a scalar stays on the CPU, where it costs no transfer
-        if name not in self._entries: self._entries[name] = getattr(self, name).unbind()     # T tensors of shape (): faster to take than to cut out
-        value = self._entries[name][t]                                         # ()
-    else:
-        table = getattr(self, name).to(x.device)
-        value = table.index_select(0, t) if t.ndim else table[t]               # () or (B,)
-    if value.dtype != x.dtype: value = value.to(torch.promote_types(x.dtype, torch.float32))
-    return value.view(-1, *[1]*(x.ndim-1)) if value.ndim else value            # () or (B, 1, 1, 1)
-
-@patch
-def q_sample(self:NoiseSchedule,
-    x0:Tensor,       # clean images in [-1, 1], (B, C, H, W), or any tensor with the batch first
-    t,               # timesteps 0..T-1, an int or (B,)
-    noise:Tensor,    # standard normal, like `x0`
-)->Tensor:           # x_t, like `x0`
-    r"Draw $x_t \sim q(x_t|x_0)$, given the noise: equation (4)."
-    check_floats("x0", x0); check_floats("noise", noise, x0)
-    t = check_timesteps(t, self.T, x0)
-    a, s = (self.look_up(table, t, x0).to(x0.dtype) for table in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))   # (B, 1, 1, 1)
-    return a*x0 + s*noise
-
-# %% ../nbs/01_forward_process.ipynb #2333fa10
-@patch
-def q_mean_variance(self:NoiseSchedule,
-    x0:Tensor,       # clean images, (B, C, H, W)
-    t,               # timesteps 0..T-1, an int or (B,)
-):                   # mean, like `x0`; variance, broadcasts against it
-    r"Mean and variance of $q(x_t|x_0)$: equation (4)."
-    check_floats("x0", x0)
-    return self.at("sqrt_alphas_cumprod", t, x0)*x0, 1 - self.at("alphas_cumprod", t, x0)
-
-@patch
-def q_posterior(self:NoiseSchedule,
-    x0:Tensor,       # clean images, (B, C, H, W)
-    x_t:Tensor,      # noisy images, like `x0`
-    t,               # timesteps 0..T-1, an int or (B,)
-):                   # mean, like `x0`; variance, broadcasts against it
-    r"Mean $\tilde\mu_t$ and variance $\tilde\beta_t$ of $q(x_{t-1}|x_t,x_0)$: equations (6) and (7). At `t = 0` they are `x0` and 0."
-    check_floats("x0", x0); check_floats("x_t", x_t, x0)
-    return self.posterior_mean(x0, x_t, t), self.at("posterior_variance", t, x0)
-
-@patch
-def posterior_mean(self:NoiseSchedule,
-    x0:Tensor,       # clean images, (B, C, H, W)
-    x_t:Tensor,      # noisy images, like `x0`
-    t,               # timesteps 0..T-1, an int or (B,)
-)->Tensor:           # like `x0`
-    r"$\tilde\mu_t$ alone: equation (7)."
-    return self.at("posterior_mean_coef1", t, x0)*x0 + self.at("posterior_mean_coef2", t, x0)*x_t      # (B, C, H, W)
-
 # %% ../nbs/01_forward_process.ipynb #5fd1e494
 PREDICTION_TYPES = ("epsilon", "sample", "v_prediction", "mu")
-
-@patch
-def velocity(self:NoiseSchedule,
-    x0:Tensor,       # clean images, (B, C, H, W)
-    t,               # timesteps 0..T-1, an int or (B,)
-    noise:Tensor,    # standard normal, like `x0`
-)->Tensor:           # v, like `x0`
-    r"The velocity $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1-\bar\alpha_t}\,x_0$."
-    check_floats("x0", x0); check_floats("noise", noise, x0)
-    a, s = (self.at(table, t, x0).to(x0.dtype) for table in ("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"))
-    return a*noise - s*x0
-
-@patch
-def predict_x0(self:NoiseSchedule,
-    x_t:Tensor,              # noisy images, (B, C, H, W)
-    t,                       # timesteps 0..T-1, an int or (B,)
-    output:Tensor,           # what the network says, like `x_t`
-    prediction_type:str="epsilon",    # what that is: one of `PREDICTION_TYPES`
-)->Tensor:                   # estimate of x_0, like `x_t`
-    r"The image $\hat x_0$ that a prediction amounts to: equation (15) and its relatives."
-    check_choice("prediction_type", prediction_type, PREDICTION_TYPES); check_floats("x_t", x_t); check_floats("output", output, x_t)
-    if prediction_type == "sample": return output
-    if prediction_type == "mu": return (output - self.at("posterior_mean_coef2", t, x_t)*x_t)/self.at("posterior_mean_coef1", t, x_t)
-    a, s = self.at("sqrt_alphas_cumprod", t, x_t), self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
-    if prediction_type == "v_prediction": return a*x_t - s*output
-    if self._ends_in_noise and not a.all(): raise ValueError(f"prediction_type='epsilon' cannot give x_0 at a timestep where alphas_cumprod is 0 (zero terminal SNR): "
-        "nothing of the image is left in x_t. Use 'v_prediction' or 'sample', or a schedule that is not rescaled")
-    return (x_t - s*output)/a
-
-# %% ../nbs/01_forward_process.ipynb #5fd4f4c1
-@patch
-def convert(self:NoiseSchedule,
-    x_t:Tensor,              # noisy images, (B, C, H, W)
-    t,                       # timesteps 0..T-1, an int or (B,)
-    output:Tensor,           # a prediction, like `x_t`
-    source:str,              # what it is: one of `PREDICTION_TYPES`
-    target:str,              # what is wanted: one of `PREDICTION_TYPES`
-)->Tensor:                   # the same prediction in other words, like `x_t`
-    "Turn one kind of prediction into another, by way of x_0."
-    check_choice("target", target, PREDICTION_TYPES)
-    x0 = self.predict_x0(x_t, t, output, source)
-    if target == "sample": return x0
-    if target == "mu": return self.q_posterior(x0, x_t, t)[0]
-    a, s = self.at("sqrt_alphas_cumprod", t, x_t), self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
-    eps = (x_t - a*x0)/s
-    return eps if target == "epsilon" else a*eps - s*x0
-
-# %% ../nbs/01_forward_process.ipynb #02dd1a01
-@patch
-def prior_kl(self:NoiseSchedule,
-    x0:Tensor,       # clean images in [-1, 1], (B, C, H, W)
-)->Tensor:           # nats, summed over the pixels, (B,)
-    r"$L_T$, how far $q(x_T|x_0)$ is from $\mathcal N(0, I)$: the first term of equation (5)."
-    mean, var = self.q_mean_variance(x0, self.T - 1)
-    return 0.5*(mean**2 + (var - 1 - var.log())).flatten(1).sum(1)
 
 # %% ../nbs/01_forward_process.ipynb #246a6ca7
 def step_alphas(
@@ -228,26 +244,3 @@ def rescale_zero_terminal_snr(
     first, last = root[0].clone(), root[-1].clone()
     abar = ((root - last)*(first/(first - last)))**2                           # (T,)
     return 1 - step_alphas(abar)
-
-# %% ../nbs/01_forward_process.ipynb #4674b2bb
-@patch(cls_method=True)
-def from_alphas_cumprod(
-    cls:NoiseSchedule,
-    abar:Tensor,     # what remains after each step, falling, in [0, 1), (K,)
-):                   # NoiseSchedule with these `alphas_cumprod`
-    r"The schedule whose $\bar\alpha$ are given: $\beta_k = 1-\bar\alpha_k/\bar\alpha_{k-1}$."
-    if abar.ndim != 1 or not len(abar): raise ValueError(f"abar must be a vector with one number per timestep, got shape {tuple(abar.shape)}")
-    if not ((abar >= 0) & (abar < 1)).all() or (abar.diff() > 0).any(): raise ValueError(f"abar must fall from below 1 to 0 or above, got {abar.tolist()[:5]}...")
-    self, alphas = cls.__new__(cls), step_alphas(abar)
-    self._fill(1 - alphas, alphas, abar)
-    return self
-
-@patch
-def respace(self:NoiseSchedule,
-    timesteps,       # the timesteps to keep, rising, a list or (K,)
-):                   # NoiseSchedule with K timesteps
-    "The process seen at some of its times only: the same marginals (4), larger steps between them."
-    t = torch.as_tensor(timesteps)
-    if t.is_floating_point() or t.ndim != 1 or not len(t) or t[0] < 0 or t[-1] >= self.T or not (t.diff() > 0).all():
-        raise ValueError(f"timesteps must be whole numbers that rise, between 0 and {self.T-1}, got {t.tolist()[:8]}")
-    return self.from_alphas_cumprod(self.alphas_cumprod[t.to(self.alphas_cumprod.device)])

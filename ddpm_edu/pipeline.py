@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import torch
-from fastcore.basics import patch
 from torch import Tensor
 from .checks import check_bool, check_choice, check_int
 from .config import Config, FORMAT_VERSION, Output, check_dtype, find_folder, finish_saving, own_file, read_json, staged_folder, upload, weights_patterns
@@ -60,6 +59,11 @@ class DDPMPipeline:
         unet,            # predicts the noise: `UNet`, or any module with `config.in_channels`, `config.sample_size` and the same call
         scheduler,       # `DDPMScheduler`
     ):
+        """Args:
+            unet: predicts the noise: `UNet`, or any module with `config.in_channels`,
+                `config.sample_size` and the same call
+            scheduler: `DDPMScheduler`
+        """
         for name, part, method in (("unet", unet, "forward"), ("scheduler", scheduler, "step")):
             if not hasattr(part, method): raise TypeError(f"{name} must be an object with the method {method!r}, got {type(part).__name__}; the order is DDPMPipeline(unet, scheduler)")
         self.unet, self.scheduler, self._bar_options = unet, scheduler, {}
@@ -79,139 +83,294 @@ class DDPMPipeline:
         return self
     def __repr__(self): return f"DDPMPipeline({type(self.unet).__name__} with {sum(p.numel() for p in self.unet.parameters()):,} parameters, {self.scheduler!r})"
 
-# %% ../nbs/06_pipeline.ipynb #69c6594f
-@patch
-def set_progress_bar_config(self:DDPMPipeline, **options):
-    "Options for `tqdm`: `disable=True`, `desc=...`, `leave=False`, ..."
-    self._bar_options = options
+    def set_progress_bar_config(self, **options):
+        "Options for `tqdm`: `disable=True`, `desc=...`, `leave=False`, ..."
+        self._bar_options = options
 
-@patch
-def progress_bar(self:DDPMPipeline,
-    iterable=None,               # what to go through; None: give `total`, and call `.update()`
-    total:int|None=None,         # number of steps
-):                               # a tqdm bar
-    "A progress bar with the options that were set."
-    from tqdm.auto import tqdm
-    if (iterable is None) == (total is None): raise ValueError("pass iterable or total, one of the two")
-    return tqdm(iterable, total=total, **self._bar_options)
+    def progress_bar(self,
+        iterable=None,               # what to go through; None: give `total`, and call `.update()`
+        total:int|None=None,         # number of steps
+    ):                               # a tqdm bar
+        """A progress bar with the options that were set.
 
-# %% ../nbs/06_pipeline.ipynb #092e833b
-@patch
-def sample_shape(self:DDPMPipeline,
-    batch_size:int,      # number of images
-)->tuple:                # (B, C, H, W)
-    "The shape of the noise that the network starts from."
-    size = self.unet.config.sample_size
-    if size is None: raise ValueError("the network's sample_size is None, so its images can have any size: pass start=randn((batch_size, channels, height, width))")
-    return (batch_size, self.unet.config.in_channels, *(size if isinstance(size, (tuple, list)) else (size, size)))
+        Args:
+            iterable: what to go through; None: give `total`, and call `.update()`
+            total: number of steps
+        Returns:
+            a tqdm bar
+        """
+        from tqdm.auto import tqdm
+        if (iterable is None) == (total is None): raise ValueError("pass iterable or total, one of the two")
+        return tqdm(iterable, total=total, **self._bar_options)
 
-@patch
-def sample_loop(self:DDPMPipeline,
-    x_t:Tensor,                  # noise, or a noisy image, (B, C, H, W)
-    timesteps,                   # which to visit, falling
-    generator=None,              # torch.Generator, or a list with one for each image
-    callback=None,               # called as callback(pipeline, number of the step, t, dict with sample and pred_original_sample)
-    unet=None,                   # what to call for the prediction; None: `self.unet`
-)->Tensor:                       # x_0 in about [-1, 1], (B, C, H, W)
-    "The loop of Algorithm 2."
-    unet = self.unet if unet is None else unet
-    for i, t in enumerate(self.progress_bar(timesteps)):
-        with torch.inference_mode():
-            output = unet(x_t, t).sample                                       # epsilon_theta(x_t, t), (B, C, H, W)
-            x_t, x0 = self.scheduler.step(output, t, x_t, generator=generator, return_dict=False)
-        if callback is None: continue
-        changed = callback(self, i, int(t), {"sample": x_t, "pred_original_sample": x0}) or {}
-        x_t = changed.get("sample", x_t)
-    return x_t
+    def sample_shape(self,
+        batch_size:int,      # number of images
+    )->tuple:                # (B, C, H, W)
+        """The shape of the noise that the network starts from.
 
-# %% ../nbs/06_pipeline.ipynb #f27f1466
-@patch
-def __call__(self:DDPMPipeline,
-    batch_size:int=1,                # number of images
-    generator=None,                  # torch.Generator; or a list with one for each image: then an image does not depend on its batch
-    num_inference_steps:int=1000,    # reverse steps, 1..T
-    output_type:str="pil",           # "pil": list of Pillow images; "np": array (B, H, W, C) in [0, 1]; "pt": tensor (B, C, H, W) in [0, 1]
-    return_dict:bool=True,           # False: a tuple
-    start:Tensor|None=None,          # x_t to begin with, (B, C, H, W); None: noise
-    start_timestep:int|None=None,    # its t, one of the timesteps visited; None: the first of them
-    callback_on_step_end=None,       # a function that looks on, as for `sample_loop`
-    compile:bool=False,              # let `torch.compile` translate the network first? Takes a minute, once for each batch size, and a C++ compiler
-):                                   # `ImagePipelineOutput`, or (images,)
-    "Draw images from noise: Algorithm 2."
-    check_int("batch_size", batch_size); check_choice("output_type", output_type, ("pil", "np", "pt"))
-    self.scheduler.set_timesteps(check_int("num_inference_steps", num_inference_steps, 1, len(self.scheduler), "num_train_timesteps"))
-    timesteps = self.scheduler.timesteps
-    if start_timestep is not None: timesteps = timesteps[self.first_step(start, start_timestep):]
-    if start is None: x_t = randn(self.sample_shape(batch_size), generator, self.device, self.dtype)*self.scheduler.init_noise_sigma
-    else: x_t = self.check_start(start, batch_size)
-    with evaluating(self.unet): x0 = self.sample_loop(x_t, timesteps, generator, callback_on_step_end, self.translated() if check_bool("compile", compile) else None)
-    images = to_unit_range(x0)                                                 # (B, C, H, W)
-    if output_type != "pt": images = images.cpu().movedim(1, -1).numpy()       # (B, H, W, C)
-    if output_type == "pil": images = numpy_to_pil(images)
-    return ImagePipelineOutput(images) if return_dict else (images,)
+        Args:
+            batch_size: number of images
+        Returns:
+            (B, C, H, W)
+        """
+        size = self.unet.config.sample_size
+        if size is None: raise ValueError("the network's sample_size is None, so its images can have any size: pass start=randn((batch_size, channels, height, width))")
+        return (batch_size, self.unet.config.in_channels, *(size if isinstance(size, (tuple, list)) else (size, size)))
 
-# %% ../nbs/06_pipeline.ipynb #ddc5ecf2
-@patch
-def translated(self:DDPMPipeline):       # calls like `self.unet`
-    "The network as `torch.compile` translates it, made once for each network; it shares the weights."
-    if getattr(self, "_translated", (None,))[0] is not self.unet: self._translated = self.unet, torch.compile(self.unet)
-    return self._translated[1]
+    def sample_loop(self,
+        x_t:Tensor,                  # noise, or a noisy image, (B, C, H, W)
+        timesteps,                   # which to visit, falling
+        generator=None,              # torch.Generator, or a list with one for each image
+        callback=None,               # called as callback(pipeline, number of the step, t, dict with sample and pred_original_sample)
+        unet=None,                   # what to call for the prediction; None: `self.unet`
+    )->Tensor:                       # x_0 in about [-1, 1], (B, C, H, W)
+        """The loop of Algorithm 2.
 
-@patch
-def first_step(self:DDPMPipeline, start, start_timestep):
-    "Where in the scheduler's timesteps to begin."
-    if start is None: raise ValueError(f"start_timestep={start_timestep} needs start, the noisy image x_t at that time; scheduler.add_noise makes one")
-    visited = self.scheduler.timesteps.tolist()
-    if start_timestep not in visited: raise ValueError(f"start_timestep must be one of the timesteps that num_inference_steps visits ({visited[0]}, {visited[1] if visited[1:] else ''}, ..., {visited[-1]}), got {start_timestep}")
-    return visited.index(start_timestep)
+        Args:
+            x_t: noise, or a noisy image, (B, C, H, W)
+            timesteps: which to visit, falling
+            generator: torch.Generator, or a list with one for each image
+            callback: called as callback(pipeline, number of the step, t, dict with sample and
+                pred_original_sample)
+            unet: what to call for the prediction; None: `self.unet`
+        Returns:
+            x_0 in about [-1, 1], (B, C, H, W)
+        """
+        unet = self.unet if unet is None else unet
+        for i, t in enumerate(self.progress_bar(timesteps)):
+            with torch.inference_mode():
+                output = unet(x_t, t).sample                                       # epsilon_theta(x_t, t), (B, C, H, W)
+                x_t, x0 = self.scheduler.step(output, t, x_t, generator=generator, return_dict=False)
+            if callback is None: continue
+            changed = callback(self, i, int(t), {"sample": x_t, "pred_original_sample": x0}) or {}
+            x_t = changed.get("sample", x_t)
+        return x_t
 
-@patch
-def check_start(self:DDPMPipeline, start, batch_size):
-    "The noisy images that the caller brings, on the network's device."
-    check_floats("start", start)
-    if start.ndim != 4 or start.shape[0] != batch_size or start.shape[1] != self.unet.config.in_channels:
-        raise ValueError(f"start must have shape ({batch_size}, {self.unet.config.in_channels}, height, width), batch_size={batch_size} noisy images, got {tuple(start.shape)}")
-    return start.to(self.device, self.dtype)
+    def __call__(self,
+        batch_size:int=1,                # number of images
+        generator=None,                  # torch.Generator; or a list with one for each image: then an image does not depend on its batch
+        num_inference_steps:int=1000,    # reverse steps, 1..T
+        output_type:str="pil",           # "pil": list of Pillow images; "np": array (B, H, W, C) in [0, 1]; "pt": tensor (B, C, H, W) in [0, 1]
+        return_dict:bool=True,           # False: a tuple
+        start:Tensor|None=None,          # x_t to begin with, (B, C, H, W); None: noise
+        start_timestep:int|None=None,    # its t, one of the timesteps visited; None: the first of them
+        callback_on_step_end=None,       # a function that looks on, as for `sample_loop`
+        compile:bool=False,              # let `torch.compile` translate the network first? Takes a minute, once for each batch size, and a C++ compiler
+    ):                                   # `ImagePipelineOutput`, or (images,)
+        """Draw images from noise: Algorithm 2.
+
+        Args:
+            batch_size: number of images
+            generator: torch.Generator; or a list with one for each image: then an image does not
+                depend on its batch
+            num_inference_steps: reverse steps, 1..T
+            output_type: "pil": list of Pillow images; "np": array (B, H, W, C) in [0, 1]; "pt":
+                tensor (B, C, H, W) in [0, 1]
+            return_dict: False: a tuple
+            start: x_t to begin with, (B, C, H, W); None: noise
+            start_timestep: its t, one of the timesteps visited; None: the first of them
+            callback_on_step_end: a function that looks on, as for `sample_loop`
+            compile: let `torch.compile` translate the network first? Takes a minute, once for each
+                batch size, and a C++ compiler
+        Returns:
+            `ImagePipelineOutput`, or (images,)
+        """
+        check_int("batch_size", batch_size); check_choice("output_type", output_type, ("pil", "np", "pt"))
+        self.scheduler.set_timesteps(check_int("num_inference_steps", num_inference_steps, 1, len(self.scheduler), "num_train_timesteps"))
+        timesteps = self.scheduler.timesteps
+        if start_timestep is not None: timesteps = timesteps[self.first_step(start, start_timestep):]
+        if start is None: x_t = randn(self.sample_shape(batch_size), generator, self.device, self.dtype)*self.scheduler.init_noise_sigma
+        else: x_t = self.check_start(start, batch_size)
+        with evaluating(self.unet): x0 = self.sample_loop(x_t, timesteps, generator, callback_on_step_end, self.translated() if check_bool("compile", compile) else None)
+        images = to_unit_range(x0)                                                 # (B, C, H, W)
+        if output_type != "pt": images = images.cpu().movedim(1, -1).numpy()       # (B, H, W, C)
+        if output_type == "pil": images = numpy_to_pil(images)
+        return ImagePipelineOutput(images) if return_dict else (images,)
+
+    def translated(self):       # calls like `self.unet`
+        "The network as `torch.compile` translates it, made once for each network; it shares the weights."
+        if getattr(self, "_translated", (None,))[0] is not self.unet: self._translated = self.unet, torch.compile(self.unet)
+        return self._translated[1]
+
+    def first_step(self, start, start_timestep):
+        "Where in the scheduler's timesteps to begin."
+        if start is None: raise ValueError(f"start_timestep={start_timestep} needs start, the noisy image x_t at that time; scheduler.add_noise makes one")
+        visited = self.scheduler.timesteps.tolist()
+        if start_timestep not in visited: raise ValueError(f"start_timestep must be one of the timesteps that num_inference_steps visits ({visited[0]}, {visited[1] if visited[1:] else ''}, ..., {visited[-1]}), got {start_timestep}")
+        return visited.index(start_timestep)
+
+    def check_start(self, start, batch_size):
+        "The noisy images that the caller brings, on the network's device."
+        check_floats("start", start)
+        if start.ndim != 4 or start.shape[0] != batch_size or start.shape[1] != self.unet.config.in_channels:
+            raise ValueError(f"start must have shape ({batch_size}, {self.unet.config.in_channels}, height, width), batch_size={batch_size} noisy images, got {tuple(start.shape)}")
+        return start.to(self.device, self.dtype)
+
+    def index(self)->dict:      # entries of model_index.json
+        "What the index file says: the parts, and the class of diffusers for each."
+        name = lambda part: getattr(part, "diffusers_name", None) or type(part).__name__
+        return {"_class_name": self.diffusers_name, "_diffusers_version": FORMAT_VERSION, **{k: ["diffusers", name(self.components[k])] for k in PARTS}}
+
+    def save_pretrained(self,
+        save_directory,                      # folder, made if needed
+        safe_serialization:bool=True,        # False: weights as a pickled .bin, for programs of before 2023
+        variant:str|None=None,               # part of the weights file's name, such as "fp16"
+        max_shard_size="10GB",               # a larger network is saved in several files; a number of bytes or a string such as "500MB"
+        push_to_hub:bool=False,              # upload it too?
+        dtype:torch.dtype|None=None,         # store the weights in this type; None: as they are
+        **hub,                               # of `push_to_hub`: repo_id (else the folder's name), token, private, ...
+    ):
+        """Write the index, the scheduler and the network: all of them or none.
+
+        Args:
+            save_directory: folder, made if needed
+            safe_serialization: False: weights as a pickled .bin, for programs of before 2023
+            variant: part of the weights file's name, such as "fp16"
+            max_shard_size: a larger network is saved in several files; a number of bytes or a
+                string such as "500MB"
+            push_to_hub: upload it too?
+            dtype: store the weights in this type; None: as they are
+            **hub: of `push_to_hub`: repo_id (else the folder's name), token, private, ...
+        """
+        weights = dict(safe_serialization=safe_serialization, variant=variant, max_shard_size=max_shard_size, dtype=dtype)
+        with staged_folder(save_directory) as stage:
+            (stage/self.config_name).write_text(json.dumps(self.index(), indent=2) + "\n", encoding="utf-8")
+            self.scheduler.save_pretrained(stage/"scheduler")
+            self.unet.save_pretrained(stage/"unet", **weights)
+        if push_to_hub: self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub, **weights)
+
+    def push_to_hub(self,
+        repo_id:str,                         # "owner/name", or "name" for a repository of your own
+        commit_message:str|None=None,        # None: the library's
+        private:bool|None=None,              # if the repository is new: hidden from others?
+        token:str|None=None,                 # None: the one of `hf auth login`
+        create_pr:bool=False,                # propose the change instead of making it?
+        subfolder:str|None=None,             # folder of the repository to put the files in
+        **save,                              # options of `save_pretrained`
+    )->str:                                  # address of the commit
+        """Upload what `save_pretrained` would write.
+
+        Args:
+            repo_id: "owner/name", or "name" for a repository of your own
+            commit_message: None: the library's
+            private: if the repository is new: hidden from others?
+            token: None: the one of `hf auth login`
+            create_pr: propose the change instead of making it?
+            subfolder: folder of the repository to put the files in
+            **save: options of `save_pretrained`
+        Returns:
+            address of the commit
+        """
+        return upload(lambda folder: self.save_pretrained(folder, **save), repo_id, commit_message, private, token, create_pr, subfolder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path,                        # a folder, a bundled name such as "fashion-mnist", or a hub id such as "google/ddpm-cifar10-32"
+        torch_dtype:torch.dtype|None=None,   # type of the weights in memory; None: float32, whatever the file holds
+        dtype:torch.dtype|None=None,         # the same, by its newer name
+        variant:str|None=None,               # which copy of the weights: "fp16" reads `diffusion_pytorch_model.fp16.safetensors`
+        use_safetensors:bool|None=None,      # True: never pickled .bin files; False: only those; None: safetensors if there are any, else pickled
+        subfolder:str|None=None,             # folder inside it that holds the pipeline
+        revision:str|None=None,              # hub only: branch, tag or commit
+        cache_dir=None,                      # hub only: where downloads are kept
+        local_files_only:bool=False,         # hub only: never go online
+        token=None,                          # hub only: for private or gated models
+        unet=None,                           # a network to use instead of the saved one
+        scheduler=None,                      # a scheduler to use instead of the saved one
+    ):                                       # a pipeline, its network in eval mode
+        """Load a pipeline that this library or diffusers has saved.
+
+        Args:
+            name_or_path: a folder, a bundled name such as "fashion-mnist", or a hub id such as
+                "google/ddpm-cifar10-32"
+            torch_dtype: type of the weights in memory; None: float32, whatever the file holds
+            dtype: the same, by its newer name
+            variant: which copy of the weights: "fp16" reads
+                `diffusion_pytorch_model.fp16.safetensors`
+            use_safetensors: True: never pickled .bin files; False: only those; None: safetensors if
+                there are any, else pickled
+            subfolder: folder inside it that holds the pipeline
+            revision: hub only: branch, tag or commit
+            cache_dir: hub only: where downloads are kept
+            local_files_only: hub only: never go online
+            token: hub only: for private or gated models
+            unet: a network to use instead of the saved one
+            scheduler: a scheduler to use instead of the saved one
+        Returns:
+            a pipeline, its network in eval mode
+        """
+        check_dtype(dtype, torch_dtype)
+        root = cls.download(name_or_path, variant, subfolder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
+        root = own_file(root, subfolder or "")
+        finish_saving(root)
+        path = own_file(root, cls.config_name)
+        if not path.is_file(): raise FileNotFoundError(f"no {cls.config_name} in {root}: is it a folder that a pipeline's save_pretrained wrote?")
+        check_index(read_json(path), path)
+        place = lambda name: name if (root/name).is_dir() else None                # the oldest checkpoints keep all files in one folder
+        if scheduler is None: scheduler = DDPMScheduler.from_pretrained(root, subfolder=place("scheduler"))
+        if unet is None: unet = UNet.from_pretrained(root, subfolder=place("unet"), dtype=dtype or torch_dtype, variant=variant, use_safetensors=use_safetensors)
+        return cls(unet, scheduler)
+
+    @classmethod
+    def download(
+        cls,
+        name_or_path,                        # as for `from_pretrained`
+        variant:str|None=None,               # as for `from_pretrained`
+        subfolder:str|None=None,             # as for `from_pretrained`
+        **hub,                               # revision, cache_dir, local_files_only, token of `from_pretrained`
+    )->Path:                                 # a local folder
+        """Bring a pipeline's files to this machine, without loading them.
+
+        Args:
+            name_or_path: as for `from_pretrained`
+            variant: as for `from_pretrained`
+            subfolder: as for `from_pretrained`
+            **hub: revision, cache_dir, local_files_only, token of `from_pretrained`
+        Returns:
+            a local folder
+        """
+        where = [f"{subfolder}/{part}" if subfolder else part for part in ("", "unet/", "scheduler/")]
+        return find_folder(name_or_path, [f"{w}*.json" for w in where] + weights_patterns(variant, folders=where), weights_patterns(variant, "bin", where), **hub)
+
+    @classmethod
+    def from_pipe(
+        cls,
+        pipeline,                            # a pipeline of ours, or of diffusers
+        **parts,                             # unet, scheduler: to use instead of its own
+    ):                                       # a pipeline that shares the other parts
+        """A second pipeline with the same network, no copy.
+
+        Args:
+            pipeline: a pipeline of ours, or of diffusers
+            **parts: unet, scheduler: to use instead of its own
+        Returns:
+            a pipeline that shares the other parts
+        """
+        if surplus := set(parts) - set(PARTS): raise TypeError(f"from_pipe got {', '.join(sorted(surplus))}; the parts of a DDPM are {', '.join(sorted(PARTS))}")
+        return cls(**{**pipeline.components, **{name: part for name, part in parts.items() if part is not None}})
+
+    @classmethod
+    def from_config(
+        cls,
+        config,                              # a name in `unet.PRESETS` such as "cifar10", or {"unet": arguments, "scheduler": arguments}
+    ):                                       # a pipeline with random weights, in eval mode
+        """Build a pipeline that is not trained yet.
+
+        Args:
+            config: a name in `unet.PRESETS` such as "cifar10", or {"unet": arguments, "scheduler":
+                arguments}
+        Returns:
+            a pipeline with random weights, in eval mode
+        """
+        if isinstance(config, str):
+            large = config in ("lsun-256", "celebahq-256")
+            config = {"unet": unet_config(config), "scheduler": {"variance_type": "fixed_small" if large else "fixed_large"}}
+        if not isinstance(config, dict) or set(config) - set(PARTS): raise TypeError(f"config must be one of {', '.join(PRESETS)}, or a dict with the arguments of 'unet' and 'scheduler'; got {config!r}")
+        return cls(UNet.from_config(config.get("unet", {})).eval(), DDPMScheduler.from_config(config.get("scheduler", {})))
 
 # %% ../nbs/06_pipeline.ipynb #44d3c184
 PARTS = {"scheduler": DDPMScheduler, "unet": UNet}         # name of the part -> our class
-
-@patch
-def index(self:DDPMPipeline)->dict:      # entries of model_index.json
-    "What the index file says: the parts, and the class of diffusers for each."
-    name = lambda part: getattr(part, "diffusers_name", None) or type(part).__name__
-    return {"_class_name": self.diffusers_name, "_diffusers_version": FORMAT_VERSION, **{k: ["diffusers", name(self.components[k])] for k in PARTS}}
-
-@patch
-def save_pretrained(self:DDPMPipeline,
-    save_directory,                      # folder, made if needed
-    safe_serialization:bool=True,        # False: weights as a pickled .bin, for programs of before 2023
-    variant:str|None=None,               # part of the weights file's name, such as "fp16"
-    max_shard_size="10GB",               # a larger network is saved in several files; a number of bytes or a string such as "500MB"
-    push_to_hub:bool=False,              # upload it too?
-    dtype:torch.dtype|None=None,         # store the weights in this type; None: as they are
-    **hub,                               # of `push_to_hub`: repo_id (else the folder's name), token, private, ...
-):
-    "Write the index, the scheduler and the network: all of them or none."
-    weights = dict(safe_serialization=safe_serialization, variant=variant, max_shard_size=max_shard_size, dtype=dtype)
-    with staged_folder(save_directory) as stage:
-        (stage/self.config_name).write_text(json.dumps(self.index(), indent=2) + "\n", encoding="utf-8")
-        self.scheduler.save_pretrained(stage/"scheduler")
-        self.unet.save_pretrained(stage/"unet", **weights)
-    if push_to_hub: self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub, **weights)
-
-@patch
-def push_to_hub(self:DDPMPipeline,
-    repo_id:str,                         # "owner/name", or "name" for a repository of your own
-    commit_message:str|None=None,        # None: the library's
-    private:bool|None=None,              # if the repository is new: hidden from others?
-    token:str|None=None,                 # None: the one of `hf auth login`
-    create_pr:bool=False,                # propose the change instead of making it?
-    subfolder:str|None=None,             # folder of the repository to put the files in
-    **save,                              # options of `save_pretrained`
-)->str:                                  # address of the commit
-    "Upload what `save_pretrained` would write."
-    return upload(lambda folder: self.save_pretrained(folder, **save), repo_id, commit_message, private, token, create_pr, subfolder)
 
 # %% ../nbs/06_pipeline.ipynb #29e2f546
 def check_index(
@@ -228,68 +387,3 @@ def check_index(
             raise ValueError(f"{path}: {name} is {found!r}, but a DDPM needs ['diffusers', {ours.diffusers_name!r}]")
     others = [k for k, v in entries.items() if not k.startswith("_") and k not in PARTS and v not in (None, [None, None])]
     if others: raise ValueError(f"{path} has parts that a DDPM does not know: {', '.join(others[:5])}")
-
-# %% ../nbs/06_pipeline.ipynb #9d47afa8
-@patch(cls_method=True)
-def from_pretrained(
-    cls:DDPMPipeline,
-    name_or_path,                        # a folder, a bundled name such as "fashion-mnist", or a hub id such as "google/ddpm-cifar10-32"
-    torch_dtype:torch.dtype|None=None,   # type of the weights in memory; None: float32, whatever the file holds
-    dtype:torch.dtype|None=None,         # the same, by its newer name
-    variant:str|None=None,               # which copy of the weights: "fp16" reads `diffusion_pytorch_model.fp16.safetensors`
-    use_safetensors:bool|None=None,      # True: never pickled .bin files; False: only those; None: safetensors if there are any, else pickled
-    subfolder:str|None=None,             # folder inside it that holds the pipeline
-    revision:str|None=None,              # hub only: branch, tag or commit
-    cache_dir=None,                      # hub only: where downloads are kept
-    local_files_only:bool=False,         # hub only: never go online
-    token=None,                          # hub only: for private or gated models
-    unet=None,                           # a network to use instead of the saved one
-    scheduler=None,                      # a scheduler to use instead of the saved one
-):                                       # a pipeline, its network in eval mode
-    "Load a pipeline that this library or diffusers has saved."
-    check_dtype(dtype, torch_dtype)
-    root = cls.download(name_or_path, variant, subfolder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
-    root = own_file(root, subfolder or "")
-    finish_saving(root)
-    path = own_file(root, cls.config_name)
-    if not path.is_file(): raise FileNotFoundError(f"no {cls.config_name} in {root}: is it a folder that a pipeline's save_pretrained wrote?")
-    check_index(read_json(path), path)
-    place = lambda name: name if (root/name).is_dir() else None                # the oldest checkpoints keep all files in one folder
-    if scheduler is None: scheduler = DDPMScheduler.from_pretrained(root, subfolder=place("scheduler"))
-    if unet is None: unet = UNet.from_pretrained(root, subfolder=place("unet"), dtype=dtype or torch_dtype, variant=variant, use_safetensors=use_safetensors)
-    return cls(unet, scheduler)
-
-@patch(cls_method=True)
-def download(
-    cls:DDPMPipeline,
-    name_or_path,                        # as for `from_pretrained`
-    variant:str|None=None,               # as for `from_pretrained`
-    subfolder:str|None=None,             # as for `from_pretrained`
-    **hub,                               # revision, cache_dir, local_files_only, token of `from_pretrained`
-)->Path:                                 # a local folder
-    "Bring a pipeline's files to this machine, without loading them."
-    where = [f"{subfolder}/{part}" if subfolder else part for part in ("", "unet/", "scheduler/")]
-    return find_folder(name_or_path, [f"{w}*.json" for w in where] + weights_patterns(variant, folders=where), weights_patterns(variant, "bin", where), **hub)
-
-# %% ../nbs/06_pipeline.ipynb #fea14a18
-@patch(cls_method=True)
-def from_pipe(
-    cls:DDPMPipeline,
-    pipeline,                            # a pipeline of ours, or of diffusers
-    **parts,                             # unet, scheduler: to use instead of its own
-):                                       # a pipeline that shares the other parts
-    "A second pipeline with the same network, no copy."
-    if surplus := set(parts) - set(PARTS): raise TypeError(f"from_pipe got {', '.join(sorted(surplus))}; the parts of a DDPM are {', '.join(sorted(PARTS))}")
-    return cls(**{**pipeline.components, **{name: part for name, part in parts.items() if part is not None}})
-
-@patch(cls_method=True)
-def from_config(
-    cls:DDPMPipeline,
-    config,                              # a name in `unet.PRESETS` such as "cifar10", or {"unet": arguments, "scheduler": arguments}
-):                                       # a pipeline with random weights, in eval mode
-    "Build a pipeline that is not trained yet."
-    if isinstance(config, str):
-        large = config in ("lsun-256", "celebahq-256")
-        config = {"unet": unet_config(config), "scheduler": {"variance_type": "fixed_small" if large else "fixed_large"}}
-    if not isinstance(config, dict) or set(config) - set(PARTS): raise TypeError(f"config must be one of {', '.join(PRESETS)}, or a dict with the arguments of 'unet' and 'scheduler'; got {config!r}")
-    return cls(UNet.from_config(config.get("unet", {})).eval(), DDPMScheduler.from_config(config.get("scheduler", {})))

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import torch
-from fastcore.basics import patch
 from torch import Tensor
 from . import variational_bound as bound
 from .checks import check_bool, check_choice, check_int, check_number
@@ -90,16 +89,14 @@ class TrainConfig:
         check_number("weight_decay", self.weight_decay, 0); check_number("ema_decay", self.ema_decay, 0, 1, open_hi=True)
         check_choice("decay", self.decay, ("cosine", "constant")); check_choice("mixed_precision", self.mixed_precision, ("no", "fp16", "bf16")); check_choice("loss", self.loss, bound.LOSSES)
 
-# %% ../nbs/07_training.ipynb #818c54f9
-@patch
-def lr_at(self:TrainConfig,
-    step:int,                # 0, 1, ..., steps-1
-)->float:                    # learning rate
-    "The learning rate of a step: a function of the step alone, so nothing has to be saved for it."
-    if step < self.warmup_steps: return self.lr*(step + 1)/self.warmup_steps
-    if self.decay == "constant": return self.lr
-    done = (step - self.warmup_steps)/max(1, self.steps - self.warmup_steps)    # 0..1
-    return self.lr*0.5*(1 + math.cos(math.pi*done))
+    def lr_at(self,
+        step:int,                # 0, 1, ..., steps-1
+    )->float:                    # learning rate
+        "The learning rate of a step: a function of the step alone, so nothing has to be saved for it."
+        if step < self.warmup_steps: return self.lr*(step + 1)/self.warmup_steps
+        if self.decay == "constant": return self.lr
+        done = (step - self.warmup_steps)/max(1, self.steps - self.warmup_steps)    # 0..1
+        return self.lr*0.5*(1 + math.cos(math.pi*done))
 
 # %% ../nbs/07_training.ipynb #ab36b5f1
 @contextmanager
@@ -141,6 +138,15 @@ class Trainer:
         cpu:bool=False,          # use the CPU even if there is a GPU?
         progress_bar:bool=True,  # show one?
     ):
+        """Args:
+            unet: network to train, such as `UNet`
+            scheduler: DDPMScheduler
+            dataset: has `len` and `batch(indices, generator)`: `ImageDataset`, `ImageFolder`
+            out: folder for the checkpoints and, in the end, the pipeline
+            config: how to train; None: the defaults
+            cpu: use the CPU even if there is a GPU?
+            progress_bar: show one?
+        """
         from accelerate import Accelerator
         self.config, self.scheduler, self.dataset, self.out = config or TrainConfig(), scheduler, dataset, Path(out)
         if self.out.exists() and not self.out.is_dir(): raise NotADirectoryError(f"out={str(out)!r} is a file; name a folder")
@@ -155,129 +161,128 @@ class Trainer:
         self.state, self.progress_bar = _Progress(), check_bool("progress_bar", progress_bar)
         self.accelerator.register_for_checkpointing(self.ema, self.state)
 
-# %% ../nbs/07_training.ipynb #4ede3240
-@patch
-def train_step(self:Trainer)->tuple:     # loss of the whole batch, length of the gradient; scalars
-    "One step of gradient descent: lines 2 to 5 of Algorithm 1, and what keeps it stable."
-    c, a, step = self.config, self.accelerator, self.state.step
-    batch = draw_batch(self.dataset, len(self.scheduler), step, c.batch_size, c.seed)
-    share = c.batch_size//a.num_processes
-    x0, t, noise = (v[a.process_index*share:(a.process_index+1)*share].to(a.device) for v in batch)    # each process takes its part
-    for group in self.optimizer.param_groups: group["lr"] = c.lr_at(step)
-    with a.autocast(): loss = training_loss(self.unet, self.scheduler, x0, t, noise, c.loss)
-    a.backward(loss)
-    length = a.clip_grad_norm_(self.unet.parameters(), c.grad_clip)
-    self.optimizer.step()
-    self.optimizer.zero_grad()
-    self.ema.update_parameters(a.unwrap_model(self.unet))
-    self.state.step += 1
-    return a.reduce(loss.detach(), "mean"), length
+    def train_step(self)->tuple:     # loss of the whole batch, length of the gradient; scalars
+        "One step of gradient descent: lines 2 to 5 of Algorithm 1, and what keeps it stable."
+        c, a, step = self.config, self.accelerator, self.state.step
+        batch = draw_batch(self.dataset, len(self.scheduler), step, c.batch_size, c.seed)
+        share = c.batch_size//a.num_processes
+        x0, t, noise = (v[a.process_index*share:(a.process_index+1)*share].to(a.device) for v in batch)    # each process takes its part
+        for group in self.optimizer.param_groups: group["lr"] = c.lr_at(step)
+        with a.autocast(): loss = training_loss(self.unet, self.scheduler, x0, t, noise, c.loss)
+        a.backward(loss)
+        length = a.clip_grad_norm_(self.unet.parameters(), c.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.update_parameters(a.unwrap_model(self.unet))
+        self.state.step += 1
+        return a.reduce(loss.detach(), "mean"), length
 
-# %% ../nbs/07_training.ipynb #d894e663
-@patch
-def save_checkpoint(self:Trainer)->Path:     # the folder
-    "Write everything that a run needs to go on; the folder gets its name only when it is complete, and older ones go."
-    a, name = self.accelerator, f"checkpoint-{self.state.step:08d}"
-    stage, target = self.out/f".saving-{name}", self.out/name
-    if a.is_main_process: self.out.mkdir(parents=True, exist_ok=True)
-    a.wait_for_everyone()
-    a.save_state(stage)
-    a.wait_for_everyone()
-    if a.is_main_process:
-        (stage/"training.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
-        if target.exists(): shutil.rmtree(target)
-        os.replace(stage, target)
-        for old in self.out.glob("*checkpoint-*"):
-            if old != target: shutil.rmtree(old, ignore_errors=True)
-    a.wait_for_everyone()
-    return target
+    def save_checkpoint(self)->Path:     # the folder
+        "Write everything that a run needs to go on; the folder gets its name only when it is complete, and older ones go."
+        a, name = self.accelerator, f"checkpoint-{self.state.step:08d}"
+        stage, target = self.out/f".saving-{name}", self.out/name
+        if a.is_main_process: self.out.mkdir(parents=True, exist_ok=True)
+        a.wait_for_everyone()
+        a.save_state(stage)
+        a.wait_for_everyone()
+        if a.is_main_process:
+            (stage/"training.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+            if target.exists(): shutil.rmtree(target)
+            os.replace(stage, target)
+            for old in self.out.glob("*checkpoint-*"):
+                if old != target: shutil.rmtree(old, ignore_errors=True)
+        a.wait_for_everyone()
+        return target
 
-@patch
-def load_checkpoint(self:Trainer)->bool:     # was there one?
-    "Go on where the newest checkpoint in `out` stopped."
-    found = sorted(self.out.glob("checkpoint-*"))
-    if not found: return False
-    saved = json.loads((found[-1]/"training.json").read_text())
-    now = asdict(self.config)
-    for name in ("batch_size", "lr", "warmup_steps", "loss", "decay", "weight_decay", "grad_clip", "ema_decay", "seed"):
-        if saved.get(name, now[name]) != now[name]: raise ValueError(f"{name} was {saved[name]!r} when {found[-1]} was written and is {now[name]!r} now; resume with the old value, or train into another folder")
-    self.accelerator.load_state(found[-1])
-    return True
+    def load_checkpoint(self)->bool:     # was there one?
+        "Go on where the newest checkpoint in `out` stopped."
+        found = sorted(self.out.glob("checkpoint-*"))
+        if not found: return False
+        saved = json.loads((found[-1]/"training.json").read_text())
+        now = asdict(self.config)
+        for name in ("batch_size", "lr", "warmup_steps", "loss", "decay", "weight_decay", "grad_clip", "ema_decay", "seed"):
+            if saved.get(name, now[name]) != now[name]: raise ValueError(f"{name} was {saved[name]!r} when {found[-1]} was written and is {now[name]!r} now; resume with the old value, or train into another folder")
+        self.accelerator.load_state(found[-1])
+        return True
 
-# %% ../nbs/07_training.ipynb #64777ebe
-@patch
-def train(self:Trainer,
-    resume:bool=False,           # go on from the newest checkpoint in `out`, if there is one?
-    until:int|None=None,         # stop after this step, with a checkpoint; None: at the end
-)->list:                         # the history: a dict for each `log_every` steps
-    "Run Algorithm 1 to its end, write a checkpoint now and then, and in the end the pipeline. Ctrl-C leaves a checkpoint."
-    from tqdm.auto import tqdm
-    c, s = self.config, self.state
-    if check_bool("resume", resume): self.load_checkpoint()
-    elif list(self.out.glob("checkpoint-*")): raise FileExistsError(f"{self.out} holds a checkpoint of an earlier run; pass resume=True to go on with it, or name another folder")
-    end = min(c.steps, until or c.steps)
-    started, losses = time.monotonic() - s.seconds, []
-    bar = tqdm(total=c.steps, initial=s.step, desc="training", disable=not (self.progress_bar and self.accelerator.is_main_process), dynamic_ncols=True)
-    with stop_on_signal() as asked, bar:
-        while s.step < end:
-            loss, length = self.train_step()
-            losses.append(loss)
-            s.seconds = time.monotonic() - started
-            bar.update()
-            if s.step % c.log_every == 0 or s.step == c.steps: self.log(losses, length, bar); losses = []
-            if c.sample_every and s.step % c.sample_every == 0: self.save_samples()
-            stop = self.agree(asked.is_set())
-            if stop or s.step % c.checkpoint_every == 0 or s.step == end: where = self.save_checkpoint()
-            if stop: raise KeyboardInterrupt(f"stopped after step {s.step}; {where} resumes")
-    if s.step >= c.steps: self.save_pipeline()
-    return s.history
+    def train(self,
+        resume:bool=False,           # go on from the newest checkpoint in `out`, if there is one?
+        until:int|None=None,         # stop after this step, with a checkpoint; None: at the end
+    )->list:                         # the history: a dict for each `log_every` steps
+        """Run Algorithm 1 to its end, write a checkpoint now and then, and in the end the pipeline. Ctrl-C leaves a checkpoint.
 
-# %% ../nbs/07_training.ipynb #cd426590
-@patch
-def log(self:Trainer, losses, length, bar):
-    "Add an entry to the history and show the loss."
-    s, c = self.state, self.config
-    loss = torch.stack(losses).mean().item()
-    s.history.append(dict(step=s.step, images=s.step*c.batch_size, loss=loss, grad_norm=float(length), lr=c.lr_at(s.step - 1), seconds=round(s.seconds, 2)))
-    bar.set_postfix(loss=f"{loss:.4f}")
-    if not math.isfinite(loss): raise FloatingPointError(f"the loss became {loss} at step {s.step}; lower lr ({c.lr}) or grad_clip ({c.grad_clip}), and resume from the last checkpoint")
+        Args:
+            resume: go on from the newest checkpoint in `out`, if there is one?
+            until: stop after this step, with a checkpoint; None: at the end
+        Returns:
+            the history: a dict for each `log_every` steps
+        """
+        from tqdm.auto import tqdm
+        c, s = self.config, self.state
+        if check_bool("resume", resume): self.load_checkpoint()
+        elif list(self.out.glob("checkpoint-*")): raise FileExistsError(f"{self.out} holds a checkpoint of an earlier run; pass resume=True to go on with it, or name another folder")
+        end = min(c.steps, until or c.steps)
+        started, losses = time.monotonic() - s.seconds, []
+        bar = tqdm(total=c.steps, initial=s.step, desc="training", disable=not (self.progress_bar and self.accelerator.is_main_process), dynamic_ncols=True)
+        with stop_on_signal() as asked, bar:
+            while s.step < end:
+                loss, length = self.train_step()
+                losses.append(loss)
+                s.seconds = time.monotonic() - started
+                bar.update()
+                if s.step % c.log_every == 0 or s.step == c.steps: self.log(losses, length, bar); losses = []
+                if c.sample_every and s.step % c.sample_every == 0: self.save_samples()
+                stop = self.agree(asked.is_set())
+                if stop or s.step % c.checkpoint_every == 0 or s.step == end: where = self.save_checkpoint()
+                if stop: raise KeyboardInterrupt(f"stopped after step {s.step}; {where} resumes")
+        if s.step >= c.steps: self.save_pipeline()
+        return s.history
 
-@patch
-def agree(self:Trainer,
-    stop:bool,                   # was this process asked to stop?
-)->bool:                         # was any?
-    "All processes stop at the same step."
-    if self.accelerator.num_processes == 1: return stop
-    return self.accelerator.reduce(torch.tensor(float(stop), device=self.accelerator.device)).item() > 0
+    def log(self, losses, length, bar):
+        "Add an entry to the history and show the loss."
+        s, c = self.state, self.config
+        loss = torch.stack(losses).mean().item()
+        s.history.append(dict(step=s.step, images=s.step*c.batch_size, loss=loss, grad_norm=float(length), lr=c.lr_at(s.step - 1), seconds=round(s.seconds, 2)))
+        bar.set_postfix(loss=f"{loss:.4f}")
+        if not math.isfinite(loss): raise FloatingPointError(f"the loss became {loss} at step {s.step}; lower lr ({c.lr}) or grad_clip ({c.grad_clip}), and resume from the last checkpoint")
 
-# %% ../nbs/07_training.ipynb #2b8af44b
-@patch
-def pipeline(self:Trainer):      # DDPMPipeline with the averaged weights
-    "The trained pipeline so far."
-    from ddpm_edu.pipeline import DDPMPipeline
-    from ddpm_edu.scheduler import DDPMScheduler
-    return DDPMPipeline(self.ema.module, DDPMScheduler.from_config(self.scheduler.config))
+    def agree(self,
+        stop:bool,                   # was this process asked to stop?
+    )->bool:                         # was any?
+        """All processes stop at the same step.
 
-@patch
-def save_samples(self:Trainer):
-    "A grid of 16 images of the averaged weights, always from the same noise, in the folder `samples`."
-    if not self.accelerator.is_main_process: return
-    from ddpm_edu.plots import make_grid
-    pipe = self.pipeline()
-    pipe.set_progress_bar_config(disable=True)
-    steps = min(self.config.sample_steps, len(self.scheduler))
-    images = pipe(batch_size=16, generator=torch.Generator().manual_seed(0), num_inference_steps=steps, output_type="pt").images
-    (self.out/"samples").mkdir(parents=True, exist_ok=True)
-    make_grid(images, ncols=4).save(self.out/"samples"/f"step-{self.state.step:08d}.png")
+        Args:
+            stop: was this process asked to stop?
+        Returns:
+            was any?
+        """
+        if self.accelerator.num_processes == 1: return stop
+        return self.accelerator.reduce(torch.tensor(float(stop), device=self.accelerator.device)).item() > 0
 
-@patch
-def save_pipeline(self:Trainer):
-    "Write the pipeline with the averaged weights, the history and the configuration to `out`."
-    if self.accelerator.is_main_process:
-        self.pipeline().save_pretrained(self.out)
-        (self.out/"history.json").write_text(json.dumps(self.state.history, indent=1) + "\n")
-        (self.out/"training.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
-    self.accelerator.wait_for_everyone()
+    def pipeline(self):      # DDPMPipeline with the averaged weights
+        "The trained pipeline so far."
+        from ddpm_edu.pipeline import DDPMPipeline
+        from ddpm_edu.scheduler import DDPMScheduler
+        return DDPMPipeline(self.ema.module, DDPMScheduler.from_config(self.scheduler.config))
+
+    def save_samples(self):
+        "A grid of 16 images of the averaged weights, always from the same noise, in the folder `samples`."
+        if not self.accelerator.is_main_process: return
+        from ddpm_edu.plots import make_grid
+        pipe = self.pipeline()
+        pipe.set_progress_bar_config(disable=True)
+        steps = min(self.config.sample_steps, len(self.scheduler))
+        images = pipe(batch_size=16, generator=torch.Generator().manual_seed(0), num_inference_steps=steps, output_type="pt").images
+        (self.out/"samples").mkdir(parents=True, exist_ok=True)
+        make_grid(images, ncols=4).save(self.out/"samples"/f"step-{self.state.step:08d}.png")
+
+    def save_pipeline(self):
+        "Write the pipeline with the averaged weights, the history and the configuration to `out`."
+        if self.accelerator.is_main_process:
+            self.pipeline().save_pretrained(self.out)
+            (self.out/"history.json").write_text(json.dumps(self.state.history, indent=1) + "\n")
+            (self.out/"training.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+        self.accelerator.wait_for_everyone()
 
 # %% ../nbs/07_training.ipynb #e7a0520d
 def eval_loss(

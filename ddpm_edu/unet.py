@@ -15,7 +15,6 @@ from functools import partial
 import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
-from fastcore.basics import patch
 from .checks import check_bool, check_choice, check_int, check_number
 from .config import Config, ModelMixin, Output, plain, register_to_config
 
@@ -94,37 +93,35 @@ class ResnetBlock(nn.Module):
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else None
 
+    def compute(self, x, temb):
+        "What `forward` returns, always computed."
+        h = self.act(self.norm1(x))                              # (B, c_in, H, W)
+        if self.resample == "down": x, h = halve(x), halve(h)    # (B, c_in, H/2, W/2)
+        if self.resample == "up": x, h = double(x), double(h)    # (B, c_in, 2H, 2W)
+        h = self.conv1(h)                                        # (B, c_out, H', W')
+        time = self.time_emb_proj(temb)[:, :, None, None]        # (B or 1, c_out or 2 c_out, 1, 1)
+        if self.scale_shift:
+            scale, shift = time.chunk(2, dim=1)                  # (B or 1, c_out, 1, 1) each
+            h = self.norm2(h)*(1 + scale) + shift
+        else: h = self.norm2(h.add_(time))
+        h = self.act(h)
+        if self.dropout and self.training: h = F.dropout(h, self.dropout)
+        h = self.conv2(h)                                        # (B, c_out, H', W')
+        if self.conv_shortcut is not None: x = self.conv_shortcut(x)
+        h.add_(x)                                                # h is nobody else's: no fresh memory for the sum
+        return h if self.rescale == 1 else h/self.rescale
+
+    def forward(self,
+        x:Tensor,                # (B, c_in, H, W)
+        temb:Tensor,             # activated time embedding, (B, c_temb) or (1, c_temb)
+    )->Tensor:                   # (B, c_out, H', W'), with H' = H, H/2 or 2H
+        "The block's output; with gradient checkpointing only `x` and `temb` are kept for the gradient."
+        if self.gradient_checkpointing and torch.is_grad_enabled(): return checkpoint(self.compute, x, temb, use_reentrant=False)
+        return self.compute(x, temb)
+
 # %% ../nbs/05_unet.ipynb #b9b3122f
 def halve(x): return F.avg_pool2d(x, 2)                      # (B, C, H/2, W/2), means of 2x2 pixels
 def double(x): return F.interpolate(x, scale_factor=2.)      # (B, C, 2H, 2W), every pixel four times
-
-@patch
-def compute(self:ResnetBlock, x, temb):
-    "What `forward` returns, always computed."
-    h = self.act(self.norm1(x))                              # (B, c_in, H, W)
-    if self.resample == "down": x, h = halve(x), halve(h)    # (B, c_in, H/2, W/2)
-    if self.resample == "up": x, h = double(x), double(h)    # (B, c_in, 2H, 2W)
-    h = self.conv1(h)                                        # (B, c_out, H', W')
-    time = self.time_emb_proj(temb)[:, :, None, None]        # (B or 1, c_out or 2 c_out, 1, 1)
-    if self.scale_shift:
-        scale, shift = time.chunk(2, dim=1)                  # (B or 1, c_out, 1, 1) each
-        h = self.norm2(h)*(1 + scale) + shift
-    else: h = self.norm2(h.add_(time))
-    h = self.act(h)
-    if self.dropout and self.training: h = F.dropout(h, self.dropout)
-    h = self.conv2(h)                                        # (B, c_out, H', W')
-    if self.conv_shortcut is not None: x = self.conv_shortcut(x)
-    h.add_(x)                                                # h is nobody else's: no fresh memory for the sum
-    return h if self.rescale == 1 else h/self.rescale
-
-@patch
-def forward(self:ResnetBlock,
-    x:Tensor,                # (B, c_in, H, W)
-    temb:Tensor,             # activated time embedding, (B, c_temb) or (1, c_temb)
-)->Tensor:                   # (B, c_out, H', W'), with H' = H, H/2 or 2H
-    "The block's output; with gradient checkpointing only `x` and `temb` are kept for the gradient."
-    if self.gradient_checkpointing and torch.is_grad_enabled(): return checkpoint(self.compute, x, temb, use_reentrant=False)
-    return self.compute(x, temb)
 
 # %% ../nbs/05_unet.ipynb #ba0f769a
 class Attention(nn.Module):
@@ -357,6 +354,37 @@ class UNet(ModelMixin, nn.Module):
         add_attention:bool=True,             # attention at the bottom?
         num_class_embeds:int|None=None,      # number of classes, if the network is told the class of the image
     ):
+        """Args:
+            sample_size: side, or (height, width), of the images to sample; the network takes others
+                too
+            in_channels: channels of the noisy image
+            out_channels: channels of the prediction
+            center_input_sample: map images in [0, 1] to [-1, 1] first?
+            time_embedding_type: "positional": `Sinusoids`; "fourier": `FourierFeatures`, and the
+                output is divided by t
+            time_embedding_dim: length of the time embedding; None: four times the first width
+            freq_shift: see `timestep_embedding`
+            flip_sin_to_cos: cosines before sines? See `timestep_embedding`
+            down_block_types: per level, finest first
+            mid_block_type: None: nothing at the bottom
+            up_block_types: per level, coarsest first
+            block_out_channels: width of every level, finest first
+            layers_per_block: residual blocks per level on the way down; on the way up one more
+            mid_block_scale_factor: the sums at the bottom are divided by it
+            downsample_padding: 0 or 1, see `Downsample`
+            downsample_type: levels with attention halve by "conv" or by "resnet"; others by "conv"
+            upsample_type: levels with attention double by "conv" or by "resnet"; others by "conv"
+            dropout: rate in the residual blocks, in [0, 1)
+            act_fn: activation in the residual blocks, a name in `ACTIVATIONS`
+            attention_head_dim: channels per head; None: one head
+            norm_num_groups: of the group norms
+            attn_norm_num_groups: of the norm before the bottom's attention; None: norm_num_groups,
+                or no norm with "scale_shift"
+            norm_eps: of the group norms
+            resnet_time_scale_shift: "default" or "scale_shift", see `ResnetBlock`
+            add_attention: attention at the bottom?
+            num_class_embeds: number of classes, if the network is told the class of the image
+        """
         arguments = dict(locals())
         o = Config({k: plain(v) for k, v in arguments.items() if k not in ("self", "__class__")})
         check_options(o)
@@ -375,113 +403,116 @@ class UNet(ModelMixin, nn.Module):
         self.conv_out = nn.Conv2d(o.block_out_channels[0], o.out_channels, 3, padding=1)
         self.to(memory_format=torch.channels_last)         # a pixel's channels lie side by side in memory: chapter 11 measures why
 
-# %% ../nbs/05_unet.ipynb #36766919
-@patch
-def build_time(self:UNet, o):
-    "Make what turns t, and the class, into the time embedding."
-    width, self.fourier = o.block_out_channels[0], o.time_embedding_type == "fourier"
-    c_temb = o.time_embedding_dim or 4*width
-    self.time_proj = FourierFeatures(width) if self.fourier else Sinusoids(width, o.flip_sin_to_cos, o.freq_shift)
-    self.time_embedding = TimeMLP(2*width if self.fourier else width, c_temb)
-    self.class_embedding = nn.Embedding(o.num_class_embeds, c_temb) if o.num_class_embeds else None
+    def build_time(self, o):
+        "Make what turns t, and the class, into the time embedding."
+        width, self.fourier = o.block_out_channels[0], o.time_embedding_type == "fourier"
+        c_temb = o.time_embedding_dim or 4*width
+        self.time_proj = FourierFeatures(width) if self.fourier else Sinusoids(width, o.flip_sin_to_cos, o.freq_shift)
+        self.time_embedding = TimeMLP(2*width if self.fourier else width, c_temb)
+        self.class_embedding = nn.Embedding(o.num_class_embeds, c_temb) if o.num_class_embeds else None
 
-# %% ../nbs/05_unet.ipynb #adf5a149
-@patch
-def build_down(self:UNet, o, resnet, attention)->list:
-    "Make the way down; return the widths of its results, in order."
-    self.down_blocks, c_skips = nn.ModuleList(), [o.block_out_channels[0]]
-    for i, (kind, c) in enumerate(zip(o.down_block_types, o.block_out_channels)):
-        attends, last = kind == "AttnDownBlock2D", i == len(o.block_out_channels) - 1
-        make = partial(resnet, c, c, resample="down") if attends and o.downsample_type == "resnet" else partial(Downsample, c, o.downsample_padding)
-        self.down_blocks.append(DownBlock(c_skips[-1], c, o.layers_per_block, resnet, attention if attends else nn.Identity, None if last else make))
-        c_skips += [c]*o.layers_per_block + ([] if last else [c])
-    return c_skips
+    def build_down(self, o, resnet, attention)->list:
+        "Make the way down; return the widths of its results, in order."
+        self.down_blocks, c_skips = nn.ModuleList(), [o.block_out_channels[0]]
+        for i, (kind, c) in enumerate(zip(o.down_block_types, o.block_out_channels)):
+            attends, last = kind == "AttnDownBlock2D", i == len(o.block_out_channels) - 1
+            make = partial(resnet, c, c, resample="down") if attends and o.downsample_type == "resnet" else partial(Downsample, c, o.downsample_padding)
+            self.down_blocks.append(DownBlock(c_skips[-1], c, o.layers_per_block, resnet, attention if attends else nn.Identity, None if last else make))
+            c_skips += [c]*o.layers_per_block + ([] if last else [c])
+        return c_skips
 
-# %% ../nbs/05_unet.ipynb #bedaa37c
-@patch
-def build_mid(self:UNet, o, resnet, attention):
-    "Make the bottom, if there is one."
-    scale = dict(rescale=o.mid_block_scale_factor)
-    groups = o.attn_norm_num_groups or (o.norm_num_groups if o.resnet_time_scale_shift == "default" else None)
-    attention = partial(attention, groups=groups, **scale) if o.add_attention else nn.Identity
-    self.mid_block = MidBlock(o.block_out_channels[-1], partial(resnet, **scale), attention) if o.mid_block_type else None
+    def build_mid(self, o, resnet, attention):
+        "Make the bottom, if there is one."
+        scale = dict(rescale=o.mid_block_scale_factor)
+        groups = o.attn_norm_num_groups or (o.norm_num_groups if o.resnet_time_scale_shift == "default" else None)
+        attention = partial(attention, groups=groups, **scale) if o.add_attention else nn.Identity
+        self.mid_block = MidBlock(o.block_out_channels[-1], partial(resnet, **scale), attention) if o.mid_block_type else None
 
-@patch
-def build_up(self:UNet, o, resnet, attention, c_skips):
-    "Make the way up; takes the widths of the skips off the end of `c_skips`."
-    self.up_blocks, c_in = nn.ModuleList(), c_skips[-1]
-    for i, (kind, c) in enumerate(zip(o.up_block_types, reversed(o.block_out_channels))):
-        attends, last = kind == "AttnUpBlock2D", i == len(o.block_out_channels) - 1
-        make = partial(resnet, c, c, resample="up") if attends and o.upsample_type == "resnet" else partial(Upsample, c)
-        mine = [c_skips.pop() for _ in range(o.layers_per_block + 1)]
-        self.up_blocks.append(UpBlock(c_in, mine, c, resnet, attention if attends else nn.Identity, None if last else make))
-        c_in = c
+    def build_up(self, o, resnet, attention, c_skips):
+        "Make the way up; takes the widths of the skips off the end of `c_skips`."
+        self.up_blocks, c_in = nn.ModuleList(), c_skips[-1]
+        for i, (kind, c) in enumerate(zip(o.up_block_types, reversed(o.block_out_channels))):
+            attends, last = kind == "AttnUpBlock2D", i == len(o.block_out_channels) - 1
+            make = partial(resnet, c, c, resample="up") if attends and o.upsample_type == "resnet" else partial(Upsample, c)
+            mine = [c_skips.pop() for _ in range(o.layers_per_block + 1)]
+            self.up_blocks.append(UpBlock(c_in, mine, c, resnet, attention if attends else nn.Identity, None if last else make))
+            c_in = c
 
-# %% ../nbs/05_unet.ipynb #ba02e0ee
-@patch
-def forward(self:UNet,
-    sample:Tensor,                   # noisy images, (B, in_channels, H, W), floats
-    timestep,                        # an int, a float, or a tensor of shape (), (1,) or (B,)
-    class_labels:Tensor|None=None,   # class numbers, (B,), if the network is told the class
-    return_dict:bool=True,           # False: a tuple
-):                                   # `UNetOutput`, or (prediction,)
-    "Predict the noise in `sample`: $\\epsilon_\\theta(x_t, t)$ of equation (11), or whatever the network was trained to predict."
-    t = self.check_input(sample, timestep, class_labels)                              # (1,) or (B,)
-    temb = self.time_embedding(self.time_proj(t).to(self.conv_in.weight.dtype))      # (1 or B, c_temb)
-    if class_labels is not None: temb = temb + self.class_embedding(class_labels)     # (B, c_temb)
-    temb = self.act(temb)
-    x = 2*sample - 1 if self.center_input_sample else sample                          # (B, in_channels, H, W)
-    x = x.contiguous(memory_format=torch.channels_last)                               # and so it stays until the end
-    skips = [self.conv_in(x)]                                                         # [(B, width of the first level, H, W)]
-    for block in self.down_blocks: skips += block(skips[-1], temb)
-    x = skips[-1]                                                                     # (B, width of the last level, H/2^(L-1), W/2^(L-1)), L levels
-    if self.mid_block is not None: x = self.mid_block(x, temb)
-    for block in self.up_blocks: x = block(x, skips, temb)                            # in the end (B, width of the first level, H, W)
-    x = self.conv_out(silu(self.conv_norm_out(x)))                                  # (B, out_channels, H, W)
-    if self.fourier: x = (x/t.view(-1, 1, 1, 1)).to(x.dtype)
-    x = x.contiguous()                                                                # as callers expect
-    return UNetOutput(x) if return_dict else (x,)
+    def forward(self,
+        sample:Tensor,                   # noisy images, (B, in_channels, H, W), floats
+        timestep,                        # an int, a float, or a tensor of shape (), (1,) or (B,)
+        class_labels:Tensor|None=None,   # class numbers, (B,), if the network is told the class
+        return_dict:bool=True,           # False: a tuple
+    ):                                   # `UNetOutput`, or (prediction,)
+        r"""Predict the noise in `sample`: $\epsilon_\theta(x_t, t)$ of equation (11), or whatever the network was trained to predict.
 
-# %% ../nbs/05_unet.ipynb #38e9afdb
-@patch
-def check_input(self:UNet,
-    sample,                          # as in `forward`
-    timestep,                        # as in `forward`
-    class_labels,                    # as in `forward`
-)->Tensor:                           # the timesteps, (1,) or (B,), on the device of `sample`
-    "Refuse what the network cannot take, and say what it can."
-    c, dtype, L = self.conv_in.in_channels, self.conv_in.weight.dtype, len(self.down_blocks)
-    if not isinstance(sample, Tensor): raise TypeError(f"sample must be a tensor, got {type(sample).__name__}")
-    if sample.ndim != 4 or sample.shape[1] != c: raise ValueError(f"sample must have shape (batch, {c}, height, width), got {tuple(sample.shape)}")
-    if not sample.is_floating_point(): raise TypeError(f"sample must hold floats, got {sample.dtype}; for images in 0..255 use sample.float()/127.5 - 1")
-    if sample.dtype != dtype and not torch.is_autocast_enabled(sample.device.type):
-        raise TypeError(f"sample is {sample.dtype} but the network's weights are {dtype}; use sample.to(unet.dtype)")
-    B, _, H, W = sample.shape
-    if H % 2**(L-1) or W % 2**(L-1):
-        raise ValueError(f"sample is {H}x{W}, but {L} levels halve it {L-1} times, so height and width must be multiples of {2**(L-1)}; "
-            f"pad the images to {-(-H//2**(L-1))*2**(L-1)}x{-(-W//2**(L-1))*2**(L-1)} or build a UNet with fewer levels")
-    if self.class_embedding is None and class_labels is not None: raise ValueError("class_labels must be None: this network was built without num_class_embeds")
-    if self.class_embedding is not None and (not isinstance(class_labels, Tensor) or class_labels.shape != (B,) or class_labels.dtype not in (torch.int32, torch.int64)):
-        raise ValueError(f"class_labels must be a tensor of {B} whole numbers 0..{self.class_embedding.num_embeddings-1}, one per image, got {class_labels!r}")
-    if not isinstance(timestep, Tensor):
-        if not torch.compiler.is_compiling(): check_number("timestep", timestep, 0, open_lo=self.fourier)     # the compiler cannot follow this one
-        return torch.full((1,), timestep, device=sample.device)                       # (1,)
-    if timestep.shape not in ((), (1,), (B,)) or timestep.dtype == torch.bool or timestep.is_complex():
-        raise ValueError(f"timestep must be a number or a tensor of shape (), (1,) or ({B},), got {timestep.dtype} of shape {tuple(timestep.shape)}")
-    return timestep.reshape(-1).to(sample.device)                                     # (1,) or (B,)
+        Args:
+            sample: noisy images, (B, in_channels, H, W), floats
+            timestep: an int, a float, or a tensor of shape (), (1,) or (B,)
+            class_labels: class numbers, (B,), if the network is told the class
+            return_dict: False: a tuple
+        Returns:
+            `UNetOutput`, or (prediction,)
+        """
+        t = self.check_input(sample, timestep, class_labels)                              # (1,) or (B,)
+        temb = self.time_embedding(self.time_proj(t).to(self.conv_in.weight.dtype))      # (1 or B, c_temb)
+        if class_labels is not None: temb = temb + self.class_embedding(class_labels)     # (B, c_temb)
+        temb = self.act(temb)
+        x = 2*sample - 1 if self.center_input_sample else sample                          # (B, in_channels, H, W)
+        x = x.contiguous(memory_format=torch.channels_last)                               # and so it stays until the end
+        skips = [self.conv_in(x)]                                                         # [(B, width of the first level, H, W)]
+        for block in self.down_blocks: skips += block(skips[-1], temb)
+        x = skips[-1]                                                                     # (B, width of the last level, H/2^(L-1), W/2^(L-1)), L levels
+        if self.mid_block is not None: x = self.mid_block(x, temb)
+        for block in self.up_blocks: x = block(x, skips, temb)                            # in the end (B, width of the first level, H, W)
+        x = self.conv_out(silu(self.conv_norm_out(x)))                                  # (B, out_channels, H, W)
+        if self.fourier: x = (x/t.view(-1, 1, 1, 1)).to(x.dtype)
+        x = x.contiguous()                                                                # as callers expect
+        return UNetOutput(x) if return_dict else (x,)
 
-# %% ../nbs/05_unet.ipynb #8f334e96
-@patch
-def enable_gradient_checkpointing(self:UNet):
-    "Compute the inside of every residual block again for the gradient instead of keeping it: less memory, about a third more time."
-    for m in self.modules():
-        if isinstance(m, ResnetBlock): m.gradient_checkpointing = True
+    def check_input(self,
+        sample,                          # as in `forward`
+        timestep,                        # as in `forward`
+        class_labels,                    # as in `forward`
+    )->Tensor:                           # the timesteps, (1,) or (B,), on the device of `sample`
+        """Refuse what the network cannot take, and say what it can.
 
-@patch
-def disable_gradient_checkpointing(self:UNet):
-    "Keep everything for the gradient, the usual way."
-    for m in self.modules():
-        if isinstance(m, ResnetBlock): m.gradient_checkpointing = False
+        Args:
+            sample: as in `forward`
+            timestep: as in `forward`
+            class_labels: as in `forward`
+        Returns:
+            the timesteps, (1,) or (B,), on the device of `sample`
+        """
+        c, dtype, L = self.conv_in.in_channels, self.conv_in.weight.dtype, len(self.down_blocks)
+        if not isinstance(sample, Tensor): raise TypeError(f"sample must be a tensor, got {type(sample).__name__}")
+        if sample.ndim != 4 or sample.shape[1] != c: raise ValueError(f"sample must have shape (batch, {c}, height, width), got {tuple(sample.shape)}")
+        if not sample.is_floating_point(): raise TypeError(f"sample must hold floats, got {sample.dtype}; for images in 0..255 use sample.float()/127.5 - 1")
+        if sample.dtype != dtype and not torch.is_autocast_enabled(sample.device.type):
+            raise TypeError(f"sample is {sample.dtype} but the network's weights are {dtype}; use sample.to(unet.dtype)")
+        B, _, H, W = sample.shape
+        if H % 2**(L-1) or W % 2**(L-1):
+            raise ValueError(f"sample is {H}x{W}, but {L} levels halve it {L-1} times, so height and width must be multiples of {2**(L-1)}; "
+                f"pad the images to {-(-H//2**(L-1))*2**(L-1)}x{-(-W//2**(L-1))*2**(L-1)} or build a UNet with fewer levels")
+        if self.class_embedding is None and class_labels is not None: raise ValueError("class_labels must be None: this network was built without num_class_embeds")
+        if self.class_embedding is not None and (not isinstance(class_labels, Tensor) or class_labels.shape != (B,) or class_labels.dtype not in (torch.int32, torch.int64)):
+            raise ValueError(f"class_labels must be a tensor of {B} whole numbers 0..{self.class_embedding.num_embeddings-1}, one per image, got {class_labels!r}")
+        if not isinstance(timestep, Tensor):
+            if not torch.compiler.is_compiling(): check_number("timestep", timestep, 0, open_lo=self.fourier)     # the compiler cannot follow this one
+            return torch.full((1,), timestep, device=sample.device)                       # (1,)
+        if timestep.shape not in ((), (1,), (B,)) or timestep.dtype == torch.bool or timestep.is_complex():
+            raise ValueError(f"timestep must be a number or a tensor of shape (), (1,) or ({B},), got {timestep.dtype} of shape {tuple(timestep.shape)}")
+        return timestep.reshape(-1).to(sample.device)                                     # (1,) or (B,)
+
+    def enable_gradient_checkpointing(self):
+        "Compute the inside of every residual block again for the gradient instead of keeping it: less memory, about a third more time."
+        for m in self.modules():
+            if isinstance(m, ResnetBlock): m.gradient_checkpointing = True
+
+    def disable_gradient_checkpointing(self):
+        "Keep everything for the gradient, the usual way."
+        for m in self.modules():
+            if isinstance(m, ResnetBlock): m.gradient_checkpointing = False
 
 # %% ../nbs/05_unet.ipynb #eb8697ca
 _authors = dict(freq_shift=1, flip_sin_to_cos=False, norm_eps=1e-6, attention_head_dim=None)     # their code's choices: sines first, one head

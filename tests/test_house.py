@@ -22,8 +22,8 @@ notebooks = [p for p in sorted((root/"nbs").rglob("*.ipynb")) if ".ipynb_checkpo
 modules = sorted((root/"ddpm_edu").glob("*.py"))
 name_of = lambda p: str(p.relative_to(root))
 
-floors = {"checks": 0, "assignments": 0, "forward_process": 1, "config": 1, "data": 1, "plots": 1, "scheduler": 2, "unet": 2, "variational_bound": 2,
-          "score_matching": 2, "pipeline": 3, "training": 4, "evaluation": 4, "progressive_coding": 4, "explore": 4, "cli": 5}
+floors = {"checks": 0, "randn": 0, "assignments": 0, "forward_process": 1, "config": 1, "data": 1, "plots": 1, "scheduler": 2, "unet": 2, "variational_bound": 2,
+          "score_matching": 2, "pipeline": 3, "training": 4, "evaluation": 4, "progressive_coding": 4, "explorer": 2, "explorers_formulas": 3, "explorers": 4, "cli": 5}
 
 
 def test_one_version():
@@ -154,3 +154,42 @@ def test_public_names():
 def test_syntax_of_the_oldest_python():
     version = tuple(map(int, settings["min_python"].split(".")))
     for path in modules: ast.parse(path.read_text(), feature_version=version)
+
+
+def test_methods_are_in_their_classes():
+    "What a chapter adds with `@patch` is an ordinary method in the module, and the documented arguments are in its docstring."
+    for path in modules: assert not re.search(r"^@patch\b", path.read_text(), re.M), path.name
+    tree = ast.parse((root/"ddpm_edu"/"pipeline.py").read_text())
+    pipeline, = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "DDPMPipeline")
+    methods = {m.name: m for m in pipeline.body if isinstance(m, ast.FunctionDef)}
+    assert {"__call__", "from_pretrained", "save_pretrained", "from_config", "from_pipe", "download"} <= set(methods)
+    for name in ("__call__", "from_pretrained", "save_pretrained"):
+        text = ast.get_docstring(methods[name])
+        for arg in methods[name].args.args[1:]: assert f"    {arg.arg}: " in text, (name, arg.arg)
+
+
+def test_folding():
+    "A method lands in its class with its comments and its several-line strings unchanged."
+    from nbdev_fold import fold
+    class_cell = "class A:\n    \"An A.\"\n    x = 1"
+    patch_cell = '''# about f
+@patch
+def f(self:A,
+    n:int,     # how many
+)->str:        # text
+    "Say it."
+    return """a
+b"""
+
+def other(): return 2
+
+@patch(cls_method=True)
+def make(cls:A): return cls()'''
+    import_cell = "from fastcore.basics import patch\nimport math"
+    a, b, c = fold([import_cell, class_cell, patch_cell])
+    assert a == "import math" and c == "def other(): return 2"
+    space = {}
+    exec(b, space)
+    made = space["A"].make()
+    assert made.f(1) == "a\nb" and space["A"].f.__doc__ == "Say it." and "# about f" in b and "n:int,     # how many" in b
+    assert fold(["x = 1", "@patch\ndef f(self:Elsewhere): pass"])[1].startswith("@patch")      # not ours to move
