@@ -7,7 +7,7 @@ __all__ = ['evaluating', 'ImagePipelineOutput', 'DDPMPipeline', 'check_function'
            'first_step']
 
 # %% ../nbs/06_pipeline.ipynb #cd13afe9
-from typing import Literal, overload
+from typing import Any, Literal, overload
 import copy, inspect, json, threading, weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -218,22 +218,12 @@ class DDPMPipeline:
         return x_t
 
     @overload
-    def __call__(self, batch_size:int=1, generator:torch.Generator | list[torch.Generator] |
-            None=None, num_inference_steps:int=1000, output_type:str='pil',
-            return_dict:Literal[True]=True, start:Any=None, start_timestep:int | None=None,
-            callback_on_step_end:Callable | None=None, compile:bool=False, strength:float |
-            None=None)->ImagePipelineOutput: ...
+    def __call__(self, batch_size:int=1, generator:torch.Generator|list[torch.Generator]|None=None,
+            num_inference_steps:int=1000, output_type:str='pil', return_dict:Literal[True]=True,
+            start:Any=None, start_timestep:int|None=None, callback_on_step_end:Callable|None=None,
+            compile:bool=False, strength:float|None=None)->ImagePipelineOutput: ...
     @overload
-    def __call__(self, batch_size:int=1, generator:torch.Generator | list[torch.Generator] |
-            None=None, num_inference_steps:int=1000, output_type:str='pil', *,
-            return_dict:Literal[False], start:Any=None, start_timestep:int | None=None,
-            callback_on_step_end:Callable | None=None, compile:bool=False, strength:float |
-            None=None)->Any: ...
-    @overload
-    def __call__(self, batch_size:int=1, generator:torch.Generator | list[torch.Generator] |
-            None=None, num_inference_steps:int=1000, output_type:str='pil', return_dict:bool=True,
-            start:Any=None, start_timestep:int | None=None, callback_on_step_end:Callable |
-            None=None, compile:bool=False, strength:float | None=None)->ImagePipelineOutput|Any: ...
+    def __call__(self, *args:Any, return_dict:bool, **kwargs:Any)->Any: ...
     def __call__(self,
         batch_size:int=1,                # number of images
         # one for all, or a list with one for each image: then an image does not depend on its batch
@@ -251,6 +241,8 @@ class DDPMPipeline:
 
         Args:
             batch_size: number of images
+            generator: one for all, or a list with one for each image: then an image does not depend
+                on its batch
             num_inference_steps: reverse steps, 1..T
             output_type: "pil": Pillow images; "np": array (B, H, W, C); "pt": tensor
             return_dict: False: a tuple
