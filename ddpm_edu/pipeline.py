@@ -7,7 +7,7 @@ __all__ = ['evaluating', 'ImagePipelineOutput', 'DDPMPipeline', 'check_function'
            'first_step']
 
 # %% ../nbs/06_pipeline.ipynb #cd13afe9
-from typing import Any, Literal, overload
+from typing import Literal, overload
 import copy, inspect, json, threading, weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
