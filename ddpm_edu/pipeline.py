@@ -14,7 +14,10 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from .checks import check_bool, check_choice, check_int
-from .config import Config, FORMAT_VERSION, Output, check_dtype, find_folder, finish_saving, own_file, read_json, staged_folder, upload, weights_patterns
+from .config import Config, FORMAT_VERSION, Output
+from .hub import find_folder, upload
+from .store import finish_saving, own_file, read_json, staged_folder
+from .weights import check_dtype, weights_patterns
 from .forward_process import check_floats
 from .scheduler import DDPMScheduler, randn
 from .unet import PRESETS, UNet, unet_config

@@ -17,7 +17,8 @@ from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
 from fastcore.basics import patch
 from .checks import check_bool, check_choice, check_int, check_number
-from .config import Config, ModelMixin, Output, plain, register_to_config
+from .config import Config, Output, plain, register_to_config
+from .weights import ModelMixin
 
 # %% ../nbs/05_unet.ipynb #79b85616
 def timestep_embedding(

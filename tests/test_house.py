@@ -22,8 +22,8 @@ notebooks = [p for p in sorted((root/"nbs").rglob("*.ipynb")) if ".ipynb_checkpo
 modules = sorted((root/"ddpm_edu").glob("*.py"))
 name_of = lambda p: str(p.relative_to(root))
 
-floors = {"checks": 0, "assignments": 0, "forward_process": 1, "config": 1, "data": 1, "plots": 1, "scheduler": 2, "unet": 2, "variational_bound": 2,
-          "score_matching": 2, "pipeline": 3, "training": 4, "evaluation": 4, "progressive_coding": 4, "explore": 4, "cli": 5}
+floors = {"checks": 0, "assignments": 0, "forward_process": 1, "config": 1, "store": 1, "data": 1, "plots": 1, "hub": 2, "weights": 2.5, "variational_bound": 2,
+          "score_matching": 2, "scheduler": 3, "unet": 3, "pipeline": 4, "training": 5, "evaluation": 5, "progressive_coding": 5, "explore": 5, "cli": 6}
 
 
 def test_one_version():

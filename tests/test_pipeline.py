@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
-from ddpm_edu.config import bundled
+from ddpm_edu.hub import bundled
 
 diffusers = pytest.importorskip("diffusers")
 diffusers.utils.logging.set_verbosity_error()
@@ -174,7 +174,7 @@ def test_names_that_lead_nowhere(monkeypatch, tmp_path):
 
 def test_bundled_pipeline_is_small_and_works_in_both_libraries():
     assert "fashion-mnist" in bundled()
-    from ddpm_edu.config import ASSETS
+    from ddpm_edu.hub import ASSETS
     folder = ASSETS/"fashion-mnist"
     assert sum(f.stat().st_size for f in folder.rglob("*.safetensors")) <= 4_000_000
     ours, theirs = quiet(DDPMPipeline.from_pretrained("fashion-mnist")), quiet(diffusers.DDPMPipeline.from_pretrained(folder, torch_dtype=torch.float32))
