@@ -9,7 +9,6 @@ __all__ = ['ASSETS', 'bundled', 'find_folder', 'SavedMixin', 'upload']
 # %% ../nbs/appendix/D3_hub.ipynb #6dc38f0b
 import difflib, importlib.util, os, tempfile, warnings
 from pathlib import Path
-from fastcore.basics import patch
 from .config import ConfigMixin, known_options
 from .store import finish_saving, own_file, read_json, staged_folder
 
@@ -58,42 +57,108 @@ def _from_hub(name:str, allow_patterns, hub:dict)->Path:
 class SavedMixin(ConfigMixin):
     "Objects that are saved as their configuration, in a folder or on the hub."
 
-# %% ../nbs/appendix/D3_hub.ipynb #7e2f729f
-@patch(cls_method=True)
-def load_config(
-    cls:SavedMixin,
-    folder,                              # folder that holds `config_name`
-    subfolder:str|None=None,             # or a folder inside that one which holds it
-)->dict:                                 # the file's entries
-    "Read the configuration file of a folder; entries that are missing are named in a warning."
-    path = own_file(folder, Path(subfolder or "")/cls.config_name)
-    if not path.is_file():
-        hint = f"it is a pipeline's folder, so pass subfolder=... (it holds {', '.join(inside)})" if (inside := sorted(p.parent.name for p in Path(folder).glob(f"*/{cls.config_name}"))) else f"is it a folder that {cls.__name__}.save_pretrained wrote?"
-        raise FileNotFoundError(f"no {cls.config_name} in {path.parent}: {hint}")
-    entries = read_json(path)
-    missing = [k for k in known_options(cls) if k not in entries]
-    if missing: warnings.warn(f"{path} does not say {', '.join(missing)}: the defaults are used")
-    return entries
+    @classmethod
+    def load_config(
+        cls,
+        folder,                              # folder that holds `config_name`
+        subfolder:str|None=None,             # or a folder inside that one which holds it
+    )->dict:                                 # the file's entries
+        """Read the configuration file of a folder; entries that are missing are named in a warning.
 
-# %% ../nbs/appendix/D3_hub.ipynb #e5d46112
-@patch
-def save_config(
-    self:SavedMixin,
-    save_directory,                      # folder, made if needed
-):
-    "Write the configuration as `config_name` in a folder."
-    with staged_folder(save_directory) as stage: (stage/self.config_name).write_text(self.to_json_string(), encoding="utf-8")
+        Args:
+            folder: folder that holds `config_name`
+            subfolder: or a folder inside that one which holds it
+        Returns:
+            the file's entries
+        """
+        path = own_file(folder, Path(subfolder or "")/cls.config_name)
+        if not path.is_file():
+            hint = f"it is a pipeline's folder, so pass subfolder=... (it holds {', '.join(inside)})" if (inside := sorted(p.parent.name for p in Path(folder).glob(f"*/{cls.config_name}"))) else f"is it a folder that {cls.__name__}.save_pretrained wrote?"
+            raise FileNotFoundError(f"no {cls.config_name} in {path.parent}: {hint}")
+        entries = read_json(path)
+        missing = [k for k in known_options(cls) if k not in entries]
+        if missing: warnings.warn(f"{path} does not say {', '.join(missing)}: the defaults are used")
+        return entries
 
-@patch
-def save_pretrained(
-    self:SavedMixin,
-    save_directory,                      # folder, made if needed
-    push_to_hub:bool=False,              # upload it too?
-    **hub,                               # of `push_to_hub`: repo_id (else the folder's name), token, private, ...
-):
-    "Save the object; one without weights is its configuration."
-    self.save_config(save_directory)
-    if push_to_hub: self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
+    def save_config(
+        self,
+        save_directory,                      # folder, made if needed
+    ):
+        """Write the configuration as `config_name` in a folder.
+
+        Args:
+            save_directory: folder, made if needed
+        """
+        with staged_folder(save_directory) as stage: (stage/self.config_name).write_text(self.to_json_string(), encoding="utf-8")
+
+    def save_pretrained(
+        self,
+        save_directory,                      # folder, made if needed
+        push_to_hub:bool=False,              # upload it too?
+        **hub,                               # of `push_to_hub`: repo_id (else the folder's name), token, private, ...
+    ):
+        """Save the object; one without weights is its configuration.
+
+        Args:
+            save_directory: folder, made if needed
+            push_to_hub: upload it too?
+            **hub: of `push_to_hub`: repo_id (else the folder's name), token, private, ...
+        """
+        self.save_config(save_directory)
+        if push_to_hub: self.push_to_hub(hub.pop("repo_id", Path(save_directory).name), **hub)
+
+    def push_to_hub(
+        self,
+        repo_id:str,                         # "owner/name", or "name" for a repository of your own
+        commit_message:str|None=None,        # None: the library's
+        private:bool|None=None,              # if the repository is new: hidden from others?
+        token:str|None=None,                 # None: the one of `hf auth login`
+        create_pr:bool=False,                # propose the change instead of making it?
+        subfolder:str|None=None,             # folder of the repository to put the files in
+        **save,                              # options of `save_pretrained`
+    )->str:                                  # address of the commit
+        """Upload what `save_pretrained` would write.
+
+        Args:
+            repo_id: "owner/name", or "name" for a repository of your own
+            commit_message: None: the library's
+            private: if the repository is new: hidden from others?
+            token: None: the one of `hf auth login`
+            create_pr: propose the change instead of making it?
+            subfolder: folder of the repository to put the files in
+            **save: options of `save_pretrained`
+        Returns:
+            address of the commit
+        """
+        return upload(lambda folder: self.save_pretrained(folder, **save), repo_id, commit_message, private, token, create_pr, subfolder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path,                        # a folder, a bundled name, or a hub id
+        subfolder:str|None=None,             # folder inside it, such as "scheduler"
+        revision:str|None=None,              # hub only: branch, tag or commit
+        cache_dir=None,                      # hub only: where downloads are kept
+        local_files_only:bool=False,         # hub only: never go online
+        token=None,                          # hub only: for private or gated models
+        **overrides,                         # constructor arguments that replace the saved ones
+    ):                                       # a new object
+        """Load an object that has no weights from its saved configuration.
+
+        Args:
+            name_or_path: a folder, a bundled name, or a hub id
+            subfolder: folder inside it, such as "scheduler"
+            revision: hub only: branch, tag or commit
+            cache_dir: hub only: where downloads are kept
+            local_files_only: hub only: never go online
+            token: hub only: for private or gated models
+            **overrides: constructor arguments that replace the saved ones
+        Returns:
+            a new object
+        """
+        where = f"{subfolder}/" if subfolder else ""
+        folder = find_folder(name_or_path, [f"{where}*.json"], revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
+        return cls.from_config(cls.load_config(folder, subfolder), **overrides)
 
 # %% ../nbs/appendix/D3_hub.ipynb #81d7e779
 def upload(
@@ -115,34 +180,3 @@ def upload(
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder, path_in_repo=subfolder, commit_message=commit_message or "Upload a model", create_pr=create_pr))
         except Exception as e:           # the hub's client raises a dozen kinds
             raise OSError(f"cannot upload to {repo_id!r} ({type(e).__name__}: {e}); check the name and the network, and log in with `hf auth login` or pass token=...") from e
-
-@patch
-def push_to_hub(
-    self:SavedMixin,
-    repo_id:str,                         # "owner/name", or "name" for a repository of your own
-    commit_message:str|None=None,        # None: the library's
-    private:bool|None=None,              # if the repository is new: hidden from others?
-    token:str|None=None,                 # None: the one of `hf auth login`
-    create_pr:bool=False,                # propose the change instead of making it?
-    subfolder:str|None=None,             # folder of the repository to put the files in
-    **save,                              # options of `save_pretrained`
-)->str:                                  # address of the commit
-    "Upload what `save_pretrained` would write."
-    return upload(lambda folder: self.save_pretrained(folder, **save), repo_id, commit_message, private, token, create_pr, subfolder)
-
-# %% ../nbs/appendix/D3_hub.ipynb #c76737ad
-@patch(cls_method=True)
-def from_pretrained(
-    cls:SavedMixin,
-    name_or_path,                        # a folder, a bundled name, or a hub id
-    subfolder:str|None=None,             # folder inside it, such as "scheduler"
-    revision:str|None=None,              # hub only: branch, tag or commit
-    cache_dir=None,                      # hub only: where downloads are kept
-    local_files_only:bool=False,         # hub only: never go online
-    token=None,                          # hub only: for private or gated models
-    **overrides,                         # constructor arguments that replace the saved ones
-):                                       # a new object
-    "Load an object that has no weights from its saved configuration."
-    where = f"{subfolder}/" if subfolder else ""
-    folder = find_folder(name_or_path, [f"{where}*.json"], revision=revision, cache_dir=cache_dir, local_files_only=local_files_only, token=token)
-    return cls.from_config(cls.load_config(folder, subfolder), **overrides)

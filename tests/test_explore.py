@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddpm_edu import explore
+from ddpm_edu import explorers as explore
 from ddpm_edu.data import SLICE, load_fashion_mnist
 
 nbs = Path(__file__).parent.parent/"nbs"
 MIME = "application/vnd.jupyter.widget-state+json"
 # chapter -> the explorers that it shows, by the panel's class
 shown_in = {"01_forward_process": ["forward", "posterior"], "02_variational_bound": ["bound"], "03_score_matching": ["score"], "04_reverse_sampler": ["sampler"],
-            "05_unet": ["unet"], "06_pipeline": ["sampler"], "07_training": ["bound"], "11_speed": ["roof"], "appendix/C_explorers": ["forward"]}
+            "05_unet": ["unet"], "06_pipeline": ["sampler"], "07_training": ["bound"], "11_speed": ["roof"], "appendix/C1_explorer": ["point"], "appendix/C3_explorers": ["forward"]}
 
 
 def saved(name):
@@ -52,7 +52,7 @@ def test_saved_explorers_are_complete(chapter):
         assert slider["model_name"] == "SelectionSliderModel" and to_slider["target"][0] == to_stack["source"][0] and at(to_slider["source"][0])["model_name"] == "PlayModel"
         pages = [at(child)["state"]["value"] for child in stack["children"]]
         assert len(set(pages)) == len(pages) == len(slider["state"]["_options_labels"]) >= 8                  # as many pictures as places, no two alike
-        assert all(re.search(r"<img src='data:image/png;base64,[^']+' alt='[^']+'.* onload='const name", page) for page in pages)
+        assert all(re.search(r"<img src='data:image/png;base64,[^']+' alt='[^']+'.* onload='[^']+'", page) for page in pages)
         assert len(json.dumps(mine)) < 420_000
         for name in links:                  # a browser rebuilds what a model refers to before the model itself: a circle would never end
             assert not any(name in below(state, other) for other in re.findall("IPY_MODEL_([0-9a-f]+)", json.dumps(links[name])))
