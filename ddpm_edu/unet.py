@@ -22,8 +22,9 @@ from .blocks import (ACTIVATIONS, Attention, DownBlock, Downsample, FourierFeatu
     MidBlock, ResnetBlock, Sinusoids, TimeMLP, UpBlock, Upsample, double, halve, recompute,
     timestep_embedding)
 from .checks import check_choice, check_number
-from .config import Config, ModelMixin, Output, plain, register_to_config
+from .config import Config, Output, plain, register_to_config
 from .unet_options import check_network
+from .weights import ModelMixin
 _all_ = ["ACTIVATIONS", "Attention", "DownBlock", "Downsample", "FourierFeatures", "MidBlock",
          "ResnetBlock", "Sinusoids", "TimeMLP", "UpBlock", "Upsample", "double", "halve",
          "timestep_embedding"]
