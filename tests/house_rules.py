@@ -14,11 +14,12 @@ WIDTH, CELL, MODULE = 100, 25, 400
 # A module imports only from the floors below its own.
 FLOORS = {
     "checks": 0, "randn": 0,
-    "forward_process": 1, "config": 1, "store": 1, "data": 1, "toys": 1, "plots": 1,
+    "forward_process": 1, "config": 1, "store": 1, "toys": 1, "plots": 1,
+    "images": 1, "folders": 1.25, "data": 1.5,   # pictures in memory, in files, on the internet
     "variational_bound": 2, "score_matching": 2, "hub": 2, "explorer": 2,
     "weights": 2.5,                          # reads what `hub` brings
     "scheduler": 3, "unet": 3,
-    "pipeline": 4,
+    "pipeline": 4, "checkpoints": 4, "runs": 4,
     "training": 5, "explorers": 5,
     "cli": 6,
 }
