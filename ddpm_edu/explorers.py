@@ -46,7 +46,7 @@ class ScoreExplorer(Explorer):
     "Score field and Langevin particles of a mixture in the plane."
     name, labels = "score", {"steps": "steps", "t": "noise level t", "step_size": "step size"}
     def __init__(self,
-        mixture,             # ToyMixture in the plane: exact score at every noise level
+        mixture,             # GaussianMixture in the plane: exact score at every noise level
         schedule=None,       # a NoiseSchedule; None: linear, 1000 steps
         steps:int=100,       # largest number of Langevin steps
         particles:int=300,   # how many
@@ -70,16 +70,12 @@ class ScoreExplorer(Explorer):
             tick(i, len(self.controls["steps"]))
             walk.append(langevin(lambda x: self.mixture.score(x, abar), walk[-1], step_size*(1-abar), 1, g))
         noisy = self.schedule.q_sample(self.mixture.sample(20_000, g), t, torch.randn(20_000, 2, generator=g))
-        self.walks[t, step_size] = walk, self.nearest(noisy, abar)
-
-    def nearest(self, x, abar):
-        "Share of the points nearest to each component, as it stands after noising."
-        return torch.cdist(x.double(), abar**0.5*self.mixture.means).argmin(1).bincount(minlength=len(self.mixture.means))/len(x)       # (K,)
+        self.walks[t, step_size] = walk, self.mixture.nearest(noisy, abar)
 
     def numbers(self, steps, t, step_size):
         self.prepare(lambda done, total: None, t=t, step_size=step_size)
         (walk, truth), abar = self.walks[t, step_size], self.schedule.alphas_cumprod[t].item()
-        return ScoreState(steps, t, step_size, self.mixture.score(self.places, abar), walk[steps], self.nearest(walk[steps], abar), truth)
+        return ScoreState(steps, t, step_size, self.mixture.score(self.places, abar), walk[steps], self.mixture.nearest(walk[steps], abar), truth)
 
     def make_figure(self):
         left, right = self.figure.subplots(1, 2, width_ratios=(1, 1))
@@ -100,7 +96,7 @@ class ScoreExplorer(Explorer):
 
 # %% ../nbs/appendix/C3_explorers.ipynb #5f4e827e
 def explore_score(
-    mixture,             # ToyMixture in the plane: exact score at every noise level
+    mixture,             # GaussianMixture in the plane: exact score at every noise level
     schedule=None,       # a NoiseSchedule; None: linear, 1000 steps
     steps:int=100,       # largest number of Langevin steps
     seed:int=0,          # of the particles
