@@ -6,32 +6,54 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 here = Path(__file__).parent
 parser = ConfigParser(interpolation=None, delimiters=["="])
 parser.read(here/"settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
 lib, nbs = cfg["lib_path"], here/cfg["nbs_path"]
-extras = {name.removesuffix("_requirements"): cfg[name].split() for name in cfg if name.endswith("_requirements")}
+suffix = "_requirements"
+extras = {name.removesuffix(suffix): cfg[name].split() for name in cfg if name.endswith(suffix)}
+school = Path("course")/"assignments"                      # inside the book
+
+
+def students_versions():
+    "(where in the book, text) of each assignment: without solutions and hidden tests."
+    release = runpy.run_path(str(here/lib/"course"/"release.py"))
+    for path in release["assignment_files"]().values():
+        text = release["student_version"](path.read_text(encoding="utf-8"))
+        yield school/path.parent.name/path.name, text
+
+
+def write_assignments(book):
+    "What students get of the assignments, into a folder."
+    for place, text in students_versions():
+        (book/place).parent.mkdir(parents=True, exist_ok=True)
+        (book/place).write_text(text, encoding="utf-8")
+    shutil.copyfile(nbs/school/"hints.json", book/school/"hints.json")
 
 
 class build_with_book(build_py):
-    "The library and, inside it as `book/`, the notebooks that it is made from: `ddpm-edu notebooks DIR` copies them out."
+    "The library and, inside it as `book/`, its notebooks: `ddpm-edu notebooks DIR` copies them."
     def run(self):
         super().run()
         if self.editable_mode: return                      # then the notebooks are in the checkout
+        book = Path(self.build_lib)/lib/"book"
         for page in sorted([*nbs.rglob("*.ipynb"), *nbs.rglob("*.png")]):
-            parts = page.relative_to(nbs).parts
-            if parts[0] == "assignments" or any(part.startswith((".", "_")) for part in parts): continue
-            target = Path(self.build_lib)/lib/"book"/page.relative_to(nbs)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(page, target)
-        student_version = runpy.run_path(str(here/lib/"assignments.py"))["student_version"]
-        for source in sorted((nbs/"assignments"/"source").glob("*/[0-9]_*.ipynb")):      # never the solutions
-            target = Path(self.build_lib)/lib/"book"/"assignments"/source.parent.name/source.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(student_version(source.read_text(encoding="utf-8")), encoding="utf-8")
-        shutil.copyfile(nbs/"assignments"/"hints.json", Path(self.build_lib)/lib/"book"/"assignments"/"hints.json")
+            place = page.relative_to(nbs)
+            hidden = any(part.startswith((".", "_")) for part in place.parts)
+            if hidden or "assignments" in place.parts: continue
+            (book/place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(page, book/place)
+        write_assignments(book)
+
+
+class sdist_for_students(sdist):
+    "The source archive holds the assignments as a wheel does: MANIFEST.in leaves the sources out."
+    def make_release_tree(self, base_dir, files):
+        super().make_release_tree(base_dir, files)
+        write_assignments(Path(base_dir)/cfg["nbs_path"])
 
 
 setup(
@@ -44,13 +66,14 @@ setup(
     license=cfg["license"],
     keywords=cfg["keywords"].split(),
     packages=find_packages(include=[lib, lib+".*"]),
-    package_dir={"": "."},                 # an editable install then is a plain path, which editors and checkers follow
+    package_dir={"": "."},                 # an editable install is then a path that editors follow
     include_package_data=False,
     package_data={lib: ["py.typed", "assets/*", "assets/**/*"]},
     python_requires=">="+cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require=extras,
-    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{lib}={lib}._modidx:d"]},
-    cmdclass={"build_py": build_with_book},
+    entry_points={"console_scripts": cfg["console_scripts"].split(),
+                  "nbdev": [f"{lib}={lib}._modidx:d"]},
+    cmdclass={"build_py": build_with_book, "sdist": sdist_for_students},
     zip_safe=False,
 )

@@ -9,7 +9,7 @@ __all__ = ['COMMANDS', 'check_output', 'write_image', 'sample', 'train', 'book_f
 # %% ../nbs/appendix/E_command_line.ipynb #ec67c40f
 import os, sys, tempfile
 from pathlib import Path
-from .assignments import assignment
+from .course.release import assignment
 from .checks import check_int, check_number
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
@@ -109,7 +109,7 @@ def book_files(
 )->list:                             # paths relative to it
     "The notebooks and the pictures that they show."
     files = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.suffix in (".ipynb", ".png") and p.is_file())
-    return [p for p in files if p.parts[0] != "assignments" and not any(part.startswith((".", "_")) for part in p.parts)]
+    return [p for p in files if "assignments" not in p.parts and not any(part.startswith((".", "_")) for part in p.parts)]
 
 def notebooks(
     folder:str,                      # where to, made if needed

@@ -7,7 +7,7 @@ __all__ = ['VARIANCE_TYPES', 'PREDICTIONS', 'MAX_TIMESTEPS', 'COMPATIBLE', 'DDPM
            'DDPMScheduler']
 
 # %% ../nbs/04_reverse_sampler.ipynb #883ac425
-from typing import Literal, overload
+from typing import Any, Literal, overload
 import importlib.util, warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -255,17 +255,11 @@ class DDPMScheduler(ConfigMixin):
         return x0.clamp(-s, s)/s
 
     @overload
-    def step(self, model_output:Tensor, timestep:int | Tensor, sample:Tensor,
-            generator:torch.Generator | Sequence[torch.Generator] | None=None,
+    def step(self, model_output:Tensor, timestep:int|Tensor, sample:Tensor,
+            generator:torch.Generator|Sequence[torch.Generator]|None=None,
             return_dict:Literal[True]=True)->DDPMSchedulerOutput: ...
     @overload
-    def step(self, model_output:Tensor, timestep:int | Tensor, sample:Tensor,
-            generator:torch.Generator | Sequence[torch.Generator] | None=None, *,
-            return_dict:Literal[False])->tuple[Tensor, Tensor]: ...
-    @overload
-    def step(self, model_output:Tensor, timestep:int | Tensor, sample:Tensor,
-            generator:torch.Generator | Sequence[torch.Generator] | None=None,
-            return_dict:bool=True)->DDPMSchedulerOutput|tuple[Tensor, Tensor]: ...
+    def step(self, *args:Any, return_dict:bool, **kwargs:Any)->Any: ...
     def step(self,
         model_output:Tensor,         # (B, C, H, W); (B, 2C, H, W) if the variance is learned
         timestep:int|Tensor,         # t, one of `self.timesteps`

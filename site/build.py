@@ -116,10 +116,10 @@ def notebooks(src, repository):
 
 def assignments(src):
     "A page with the assignments, and the students' versions to download: without solutions and hidden tests."
-    from ddpm_edu.assignments import assignment_files, student_version
+    from ddpm_edu.course.release import assignment_files, student_version
     (src/"_notebooks"/"assignments").mkdir(parents=True)
     lines = ["# The assignments", "", "Six notebooks with questions to derive, to predict and to repair. Each question has a test that says what may be the matter, so you need no grader. "
-             "Download one here and open it in JupyterLab where `ddpm_edu` is installed, or let `ddpm-edu assignment 1 my-work` copy it out. Lecturers: solutions, hidden tests and grading are in the [lecturer's guide](appendix/I_lecturers_guide.ipynb).", ""]
+             "Download one here and open it in JupyterLab where `ddpm_edu` is installed, or let `ddpm-edu assignment 1 my-work` copy it out. Lecturers: solutions, hidden tests and grading are in the [lecturer's guide](course/lecturers_guide.ipynb).", ""]
     for number, path in assignment_files().items():
         text = student_version(path.read_text(encoding="utf-8"))
         (src/"_notebooks"/"assignments"/path.name).write_text(text, encoding="utf-8")
@@ -161,7 +161,8 @@ def front_page(src, names):
         cards.append(f'<a class="ddpm-card" href="{name}.html"><b>{int(name[:2])}. {a["title"]}</b><span>{a["summary"]}</span><small>{a["read"]} to read, {a["run"]} to run<br>needs {NEEDS[name]}</small></a>')
     cards = [re.sub(r"\$([^$]*)\$", r"\\(\1\\)", c).replace('class="ddpm-card"', 'class="ddpm-card tex2jax_process"') for c in cards]
     tree = lambda caption, pages: "\n".join([f":::{{toctree}}\n:hidden:\n:caption: {caption}\n", *pages, ":::\n"])
-    chapters, appendix = [n for n in names if "/" not in n], [n for n in names if "/" in n]
+    chapters = [n for n in names if "/" not in n]
+    appendix, school = ([n for n in names if n.startswith(f"{room}/")] for room in ("appendix", "course"))
     page = f"""# ddpm-edu
 
 :::{{container}} ddpm-tagline
@@ -184,6 +185,7 @@ Looking for an equation? [The table of the paper's items](appendix/G_items.ipynb
 
 {tree("The book", [f"{int(n[:2])}. {about(n)['title']} <{n}>" for n in chapters] + ["assignments"])}
 {tree("Appendix", [f"{about_appendix(n)} <{n}>" for n in appendix])}
+{tree("The school", sorted(school, key=lambda n: n != "course/lecturers_guide"))}
 {tree("Reference", ["api/index", "model_card"])}
 """
     (src/"index.md").write_text(page)
@@ -196,9 +198,9 @@ def reference(src):
     (src/"api").mkdir()
     modules = {}                                    # name -> what it is for
     for module, syms in d["syms"].items():
-        short = module.split(".")[-1]
+        short = module.removeprefix("ddpm_edu.")
         mod = importlib.import_module(module)
-        if short == "__init__" or not getattr(mod, "__all__", None): continue
+        if module.split(".")[-1] == "__init__" or not getattr(mod, "__all__", None): continue
         modules[short] = re.split(r"\s(?=Paper:|Section|\d+ \w+ to read)", " ".join((mod.__doc__ or "").split()))[0]
         source = next(iter(syms.values()))[0].split("#")[0].removesuffix(".html")
         chapter = next(p for p in nbs.rglob("*.ipynb") if f"default_exp {short}\n" in "".join(json.loads(p.read_text())["cells"][1]["source"]) + "\n")

@@ -15,7 +15,7 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-course = Path(__file__).parent.parent/"nbs"/"assignments"
+course = Path(__file__).parent.parent/"nbs"/"course"/"assignments"
 sources = {int(p.stem[0]): p for p in sorted((course/"source").glob("*/*.ipynb"))}
 
 
@@ -84,5 +84,5 @@ def grade_all(jobs, log=None):
 if __name__ == "__main__":
     import torch
     torch.set_num_threads(1)                                   # threads do not survive a fork
-    import numpy, ddpm_edu.assignments  # noqa: E401, F401  (once, for all the forks)
+    import numpy, ddpm_edu.course.grader  # noqa: E401, F401  (once, for all the forks)
     with get_context("fork").Pool(max(2, min(4, os.cpu_count() or 2))) as pool: print(json.dumps(pool.map(grade, json.load(sys.stdin), chunksize=1)))

@@ -1,4 +1,4 @@
-"README.md from nbs/index.ipynb: `python tests/make_readme.py` writes it, and tests/test_house.py checks that the two agree."
+"README.md from nbs/index.ipynb; tests/test_house.py checks that the two agree."
 import re
 from pathlib import Path
 
@@ -6,7 +6,7 @@ root = Path(__file__).parent.parent
 
 
 def readme(notebook=root/"nbs"/"index.ipynb"):
-    "The front page as Markdown: directives dropped, outputs left out, links taken from the root of the repository."
+    "The front page as Markdown: no directives, no outputs, links from the root of the repository."
     import nbformat
     from nbconvert import MarkdownExporter
     nb = nbformat.read(notebook, 4)
@@ -14,7 +14,8 @@ def readme(notebook=root/"nbs"/"index.ipynb"):
     for cell in nb.cells:
         if cell.cell_type == "code":
             lines = cell.source.split("\n")
-            if any(re.match(r"#\|\s*(hide|export|exporti|default_exp)\b", line) for line in lines): continue
+            hidden = r"#\|\s*(hide|export|exporti|default_exp)\b"
+            if any(re.match(hidden, line) for line in lines): continue
             cell.source = "\n".join(line for line in lines if not line.startswith("#|")).strip()
             cell.outputs = []
             if not cell.source: continue

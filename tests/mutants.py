@@ -1,7 +1,8 @@
 """Deliberate mistakes in the exported cells of a chapter: does some check of the chapter fail?
 
-`python tests/mutants.py 01_forward_process` tries rule-made mutants and lists those that survive (`--sample 60` for a random
-selection, `--seed`, `--jobs 2`). tests/test_mutants.py runs the mutants that are written down in `listed_mutants.py`."""
+`python tests/mutants.py 01_forward_process` tries rule-made mutants and lists those that survive
+(`--sample 60` for a random selection, `--seed`, `--jobs 2`). tests/test_mutants.py runs the mutants
+that are written down there."""
 import argparse
 import ast
 import contextlib
@@ -24,24 +25,30 @@ root = Path(__file__).parent.parent
 def chapter_cells(chapter):
     "The code cells of a chapter as (source, is exported), without those that nbdev would not run."
     import nbformat
-    cells = [c.source for c in nbformat.read(root/"nbs"/f"{chapter}.ipynb", 4).cells if c.cell_type == "code"]
+    nb = nbformat.read(root/"nbs"/f"{chapter}.ipynb", 4)
+    cells = [c.source for c in nb.cells if c.cell_type == "code"]
     skip = re.compile(r"^#\|\s*(eval:\s*false|notest|slow|gpu|default_exp)", re.M)
-    return [(s, bool(re.search(r"^#\|\s*exporti?\b", s, re.M))) for s in cells if not skip.search(s)]
+    exported = re.compile(r"^#\|\s*exporti?\b", re.M)
+    return [(s, bool(exported.search(s))) for s in cells if not skip.search(s)]
 
 
 def run_cells(sources):
-    "Run cells one after the other as a notebook would; returns None, or a line about the first error."
+    "Run cells one after the other as a notebook would; None, or a line about the first error."
     import matplotlib
     matplotlib.use("Agg", force=True)
     import matplotlib.pyplot as plt
-    module = sys.modules["__main__"] = types.ModuleType("__main__")               # pickle looks classes up there
+    module = sys.modules["__main__"] = types.ModuleType("__main__")   # pickle looks up there
     space = module.__dict__
     space["display"] = lambda *a, **k: None
     for number, source in enumerate(sources):
         source = "\n".join(l for l in source.split("\n") if not l.startswith(("%", "!", "#|")))
         try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()): exec(compile(source, f"cell {number}", "exec"), space)
-        except BaseException as e: return f"cell {number}: {type(e).__name__}: {str(e).strip().splitlines()[0][:90] if str(e).strip() else ''}"
+            nowhere = io.StringIO()
+            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                exec(compile(source, f"cell {number}", "exec"), space)
+        except BaseException as e:
+            first, *_ = str(e).strip().splitlines() or [""]
+            return f"cell {number}: {type(e).__name__}: {first[:90]}"
         plt.close("all")
     return None
 
@@ -56,16 +63,22 @@ def _child(pipe, sources, folder):
 
 
 def run_mutants(chapter, mutants, jobs=2, limit=240):
-    "For each mutant (cell number, new source): None if it survived, else how it was caught. Children are forked from a process that has torch loaded."
+    """For each mutant (cell number, new source): None if it survived, else how it was caught.
+
+    Children are forked from a process that has torch loaded."""
     import torch, matplotlib.pyplot, numpy, sympy  # noqa: F401, E401
     cells = [source for source, _ in chapter_cells(chapter)]
-    context, waiting, running, results = multiprocessing.get_context("fork"), list(enumerate(mutants)), {}, {}
+    context, waiting = multiprocessing.get_context("fork"), list(enumerate(mutants))
+    running, results = {}, {}
     while waiting or running:
         while waiting and len(running) < jobs:
             i, (number, source) = waiting.pop(0)
             here, there = context.Pipe(duplex=False)
-            process = context.Process(target=_child, args=(there, cells[:number] + [source] + cells[number+1:], str((root/"nbs"/chapter).parent)))
-            process.start(); there.close()
+            changed = cells[:number] + [source] + cells[number+1:]
+            folder = str((root/"nbs"/chapter).parent)
+            process = context.Process(target=_child, args=(there, changed, folder))
+            process.start()
+            there.close()
             running[i] = process, here, time.monotonic()
         time.sleep(0.05)
         for i, (process, here, start) in list(running.items()):
@@ -81,71 +94,116 @@ def run_mutants(chapter, mutants, jobs=2, limit=240):
 
 
 def listed(chapter, old, new):
-    "The mutant that replaces one line's text: `old` must occur exactly once in the chapter's exported cells."
-    hits = [(number, source) for number, (source, exported) in enumerate(chapter_cells(chapter)) if exported and old in source]
-    if len(hits) != 1 or hits[0][1].count(old) != 1: raise ValueError(f"{chapter}: {old!r} must occur once in the exported cells, found {sum(s.count(old) for _, s in hits)}")
-    number, source = hits[0]
+    "The mutant that replaces one line's text, which must occur once in the exported cells."
+    hits = [(number, source) for number, (source, exported) in enumerate(chapter_cells(chapter))
+            if exported and old in source]
+    found = sum(source.count(old) for _, source in hits)
+    if found != 1: raise ValueError(f"{chapter}: {old!r} must occur once, found {found} times")
+    (number, source), = hits
     return number, source.replace(old, new)
 
 
-swaps = {"alphas": "alphas_cumprod", "alphas_cumprod": "alphas_cumprod_prev", "alphas_cumprod_prev": "alphas_cumprod", "betas": "posterior_variance", "posterior_variance": "betas",
-         "posterior_mean_coef1": "posterior_mean_coef2", "posterior_mean_coef2": "posterior_mean_coef1", "sqrt_alphas_cumprod": "sqrt_one_minus_alphas_cumprod",
-         "sqrt_one_minus_alphas_cumprod": "sqrt_alphas_cumprod", "abar": "alpha", "mean": "sum", "randn": "rand", "randn_like": "rand_like"}
-binary = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
-compare = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+swaps = {
+    "alphas": "alphas_cumprod", "alphas_cumprod": "alphas_cumprod_prev",
+    "alphas_cumprod_prev": "alphas_cumprod", "abar": "alpha",
+    "betas": "posterior_variance", "posterior_variance": "betas",
+    "posterior_mean_coef1": "posterior_mean_coef2", "posterior_mean_coef2": "posterior_mean_coef1",
+    "sqrt_alphas_cumprod": "sqrt_one_minus_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod": "sqrt_alphas_cumprod",
+    "mean": "sum", "randn": "rand", "randn_like": "rand_like",
+}
+binary = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+          ast.Pow: ast.Mult}
+compare = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+           ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+droppable = ("sqrt", "exp", "log", "clamp", "clamp_min", "abs", "square", "cumprod", "flip",
+             "detach", "clone")
 
 
 def changes(node):
     "Wrong versions of one node of the syntax tree, as (what was done, new node)."
-    if isinstance(node, ast.BinOp) and type(node.op) in binary and not isinstance(node.left, (ast.JoinedStr, ast.List)):
-        if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant): yield "power dropped", node.left
-        else: yield f"{type(node.op).__name__} -> {binary[type(node.op)].__name__}", ast.BinOp(node.left, binary[type(node.op)](), node.right)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)): yield "sign or not dropped", node.operand
+    if isinstance(node, ast.BinOp) and type(node.op) in binary:
+        if isinstance(node.left, (ast.JoinedStr, ast.List)): return
+        other = binary[type(node.op)]
+        if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant):
+            yield "power dropped", node.left
+        else:
+            name = f"{type(node.op).__name__} -> {other.__name__}"
+            yield name, ast.BinOp(node.left, other(), node.right)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)):
+        yield "sign or not dropped", node.operand
     if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in compare:
         yield "comparison", ast.Compare(node.left, [compare[type(node.ops[0])]()], node.comparators)
-    if isinstance(node, ast.Constant) and type(node.value) is bool: yield "bool", ast.Constant(not node.value)
-    elif isinstance(node, ast.Constant) and type(node.value) is int: yield "int + 1", ast.Constant(node.value + 1)
-    elif isinstance(node, ast.Constant) and type(node.value) is float: yield "float * 1.1", ast.Constant(node.value*1.1 or 0.1)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("sqrt", "exp", "log", "clamp", "clamp_min", "abs", "square", "cumprod", "flip", "detach", "clone"):
-        yield f"{node.func.attr} dropped", node.func.value
-    if isinstance(node, ast.Attribute) and node.attr in swaps and isinstance(node.ctx, ast.Load): yield f"{node.attr} -> {swaps[node.attr]}", ast.Attribute(node.value, swaps[node.attr], node.ctx)
-    if isinstance(node, ast.IfExp): yield "branches swapped", ast.IfExp(node.test, node.orelse, node.body)
-    if isinstance(node, ast.Slice) and node.lower is None and isinstance(node.upper, ast.UnaryOp): yield "[:-k] -> [k:]", ast.Slice(node.upper.operand, None, None)
+    if isinstance(node, ast.Constant):
+        if type(node.value) is bool: yield "bool", ast.Constant(not node.value)
+        elif type(node.value) is int: yield "int + 1", ast.Constant(node.value + 1)
+        elif type(node.value) is float: yield "float * 1.1", ast.Constant(node.value*1.1 or 0.1)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if node.func.attr in droppable: yield f"{node.func.attr} dropped", node.func.value
+    if isinstance(node, ast.Attribute) and node.attr in swaps and isinstance(node.ctx, ast.Load):
+        new = swaps[node.attr]
+        yield f"{node.attr} -> {new}", ast.Attribute(node.value, new, node.ctx)
+    if isinstance(node, ast.IfExp):
+        yield "branches swapped", ast.IfExp(node.test, node.orelse, node.body)
+    if isinstance(node, ast.Slice) and node.lower is None and isinstance(node.upper, ast.UnaryOp):
+        yield "[:-k] -> [k:]", ast.Slice(node.upper.operand, None, None)
+
+
+def only_words(tree):
+    "The nodes that compute nothing: imports, messages, annotations, decorators."
+    tops = [n for n in ast.walk(tree)
+            if isinstance(n, (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom))]
+    for n in ast.walk(tree):
+        if isinstance(n, ast.FunctionDef): tops += [n.returns, *n.decorator_list]
+        if isinstance(n, (ast.arg, ast.AnnAssign)): tops.append(n.annotation)
+    return {id(n) for top in tops if top is not None for n in ast.walk(top)}
 
 
 def rule_mutants(chapter):
-    "Every one-place change that the rules make in the chapter's exported cells, as (cell number, source, description)."
+    "Every one-place change of the rules in the exported cells: (cell number, source, description)."
     made = []
     for number, (source, exported) in enumerate(chapter_cells(chapter)):
         if not exported: continue
         tree = ast.parse(source)
-        spoken = {id(n) for top in ast.walk(tree) if isinstance(top, (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom)) for n in ast.walk(top)}
-        spoken |= {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.arg, ast.AnnAssign)) for part in (getattr(f, "annotation", None), getattr(f, "returns", None)) if part for n in ast.walk(part)}
-        spoken |= {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for d in f.decorator_list for n in ast.walk(d)}
+        spoken = only_words(tree)
         for parent in ast.walk(tree):
             for field, value in ast.iter_fields(parent):
                 for k, child in enumerate(value if isinstance(value, list) else [value]):
                     if not isinstance(child, ast.AST) or id(child) in spoken: continue
-                    for what, new in changes(child):
-                        def put(node): value.__setitem__(k, node) if isinstance(value, list) else setattr(parent, field, node)
-                        put(ast.copy_location(new, child))
-                        made.append((number, ast.unparse(ast.fix_missing_locations(tree)), f"line {child.lineno} of cell {number}: {what}: {ast.unparse(child)[:60]} -> {ast.unparse(new)[:60]}"))
-                        put(child)
+                    made += [(number, text, f"line {child.lineno} of cell {number}: {what}")
+                             for text, what in one_node(tree, parent, field, k, child)]
     return made
+
+
+def one_node(tree, parent, field, k, child):
+    "The cell's source with each change of one node, and what it was; the tree is put back."
+    def put(node):
+        if isinstance(getattr(parent, field), list): getattr(parent, field)[k] = node
+        else: setattr(parent, field, node)
+    for what, new in changes(child):
+        put(ast.copy_location(new, child))
+        text = ast.unparse(ast.fix_missing_locations(tree))
+        yield text, f"{what}: {ast.unparse(child)[:60]} -> {ast.unparse(new)[:60]}"
+        put(child)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("chapter"); parser.add_argument("--sample", type=int); parser.add_argument("--seed", type=int, default=0); parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("chapter")
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     mutants = rule_mutants(args.chapter)
     total = len(mutants)
-    if args.sample and args.sample < total: mutants = random.Random(args.seed).sample(mutants, args.sample)
+    if args.sample and args.sample < total:
+        mutants = random.Random(args.seed).sample(mutants, args.sample)
     start = time.monotonic()
     healthy, = run_mutants(args.chapter, [(0, chapter_cells(args.chapter)[0][0])])
     assert healthy is None, f"the chapter fails without any mutant: {healthy}"
     results = run_mutants(args.chapter, [m[:2] for m in mutants], args.jobs)
     alive = [m[2] for m, r in zip(mutants, results) if r is None]
-    print(f"{args.chapter}: {len(mutants)} of {total} rule-made mutants, {len(mutants)-len(alive)} caught, {len(alive)} alive, {time.monotonic()-start:.0f} s")
+    print(f"{args.chapter}: {len(mutants)} of {total} rule-made mutants, "
+          f"{len(mutants)-len(alive)} caught, {len(alive)} alive, {time.monotonic()-start:.0f} s")
     print(*alive, sep="\n")
     sys.exit(0)

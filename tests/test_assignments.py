@@ -11,7 +11,7 @@ import pytest
 from grading import course, grade_all, notebook, points, sources, submission, written
 from submissions import RIGHT, WRONG
 
-from ddpm_edu.assignments import student_version
+from ddpm_edu.course.release import student_version
 
 BLANK = "raise NotImplementedError()"
 SOLUTION, HIDDEN = (rf"### BEGIN {kind}\n(.*?)### END {kind}" for kind in ("SOLUTION", "HIDDEN TESTS"))
@@ -179,8 +179,8 @@ HOSTILE = {
     "slip_of_the_pen": (put("q5", "def noisy_batch(pixels, t, abar, noise)\n    return"), TESTS[4:]),
     "imports_the_answer": (put("q1", "from ddpm_edu.forward_process import NoiseSchedule\ndef make_abar(betas): return NoiseSchedule(betas).alphas_cumprod"), TESTS[:1]),
     "patched_torch": (before("q1", "torch.allclose = lambda *a, **k: True"), TESTS[:1]),
-    "patched_grader": (also(NO_ANSWERS, before("q1", "import ddpm_edu.assignments as a\na.compare = a.ask = lambda *b, **k: None")), TESTS),
-    "false_modules": (also(NO_ANSWERS, before("q1", "import sys, types\nsys.modules['ddpm_edu.assignments'] = types.SimpleNamespace(ask=print, compare=print)\nsys.modules['importlib'] = types.SimpleNamespace(reload=print)")), TESTS),
+    "patched_grader": (also(NO_ANSWERS, before("q1", "import ddpm_edu.course.grader as a\na.compare = a.ask = lambda *b, **k: None")), TESTS),
+    "false_modules": (also(NO_ANSWERS, before("q1", "import sys, types\nsys.modules['ddpm_edu.course.grader'] = types.SimpleNamespace(ask=print, compare=print)\nsys.modules['importlib'] = types.SimpleNamespace(reload=print)")), TESTS),
     "own_compare": (also(NO_ANSWERS, before("q1", "compare = ask = lambda *a, **k: None")), TESTS),
 }
 if sys.platform != "linux": HOSTILE = {name: HOSTILE[name] for name in ("right", "blank", "edited_tests", "deleted_tests")}

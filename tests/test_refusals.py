@@ -1,6 +1,7 @@
-"""Every refusal in one table: what is called, which error it gets, and words that the message must have.
+"""Every refusal in one table: what is called, which error it gets, and words of its message.
 
-The rows are in `refusals/`, a file a room. A call is evaluated with the names of its file; `{tmp}` in it is replaced by the
+The rows are in `refusals/`, a file a room. A call is evaluated with the names of its file; `{tmp}`
+in it is replaced by the
 path of a fresh folder. Notebooks show a refusal only where it is the idea of the passage."""
 import importlib
 import pkgutil
@@ -19,7 +20,8 @@ def outcome(call, names, folder):
     "What the call raises, or None."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try: eval(compile(call.replace("{tmp}", folder.as_posix()), "<refusal>", "eval"), dict(vars(names)))
+        call = compile(call.replace("{tmp}", folder.as_posix()), "<refusal>", "eval")
+        try: eval(call, dict(vars(names)))
         except Exception as error: return error
     return None
 
@@ -33,7 +35,7 @@ def problem(call, kind, words, names, folder):
     return f"the message lacks {missing}: {error}" if missing else ""
 
 
-@pytest.mark.parametrize("room,call,kind,words", rows, ids=[f"{row[0]}-{row[1][:70]}" for row in rows])
+@pytest.mark.parametrize("room,call,kind,words", rows, ids=[f"{r[0]}-{r[1][:70]}" for r in rows])
 def test_refused(room, call, kind, words, tmp_path):
     assert not (found := problem(call, kind, words, tables[room], tmp_path)), found
 
@@ -42,7 +44,8 @@ def test_rows_say_something():
     "Each row is there once, and asks for words that name something."
     calls = [row[:2] for row in rows]
     assert len(set(calls)) == len(calls)
-    for _, call, _, words in rows: assert all(len(w) > 2 for w in ([words] if isinstance(words, str) else words)), call
+    for _, call, _, words in rows:
+        assert all(len(w) > 2 for w in ([words] if isinstance(words, str) else words)), call
 
 
 def test_a_wrong_row_is_noticed(tmp_path):

@@ -1,1 +1,1 @@
-"One table of everything that is refused, a file a room: the call, the error, and words that its message must have."
+"One table of all that is refused, a file a room: the call, the error, and words of its message."

@@ -1,0 +1,27 @@
+"""Run notebooks from top to bottom and keep what they show: `python tests/execute.py nbs/X.ipynb`.
+
+Without arguments: all that a reader opens. nbdev-clean then removes what is of this machine."""
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from house_rules import notebooks, root
+
+
+def execute(path):
+    "Run one notebook in its own folder and write it back."
+    nb = nbformat.read(path, 4)
+    start = time.monotonic()
+    NotebookClient(nb, timeout=900, resources={"metadata": {"path": str(path.parent)}}).execute()
+    nbformat.write(nb, path)
+    subprocess.run(["nbdev-clean", "--fname", str(path)], check=True)
+    print(f"{path.relative_to(root)}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    given = [Path(name).resolve() for name in sys.argv[1:]]
+    for path in given or [p for p in notebooks() if "assignments" not in p.parts]: execute(path)
