@@ -67,8 +67,16 @@ def fold(sources):
         kept[number] = add_methods(kept[number], home, classes["methods", home])
     kept = drop_patch([overload(document(source)) for source in kept])
     if any("@overload" in source for source in kept):
-        kept[0] = "from typing import Any, Literal, overload\n" + kept[0]
+        there = {name for source in kept for name in imported(source)}
+        names = [name for name in ("Any", "Literal", "overload") if name not in there]
+        kept[0] = f"from typing import {', '.join(names)}\n" + kept[0]
     return kept
+
+
+def imported(source):
+    "The names that a cell imports."
+    return [a.asname or a.name for node in ast.parse(source).body
+            if isinstance(node, ast.ImportFrom) for a in node.names]
 
 
 def patched_class(node):

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from .checks import check_bool, check_choice, check_int, check_number
-from .config import ConfigMixin, Output, register_to_config
+from .config import Output, register_to_config
 from .forward_process import (SCHEDULES, SPACINGS, NoiseSchedule, check_floats,
     check_timesteps, given_betas, listed_timesteps, make_betas, one_timestep,
     rescale_zero_terminal_snr, spaced_timesteps)
+from .hub import SavedMixin
 from .randn import randn
 
 # %% ../nbs/04_reverse_sampler.ipynb #307ffb92
@@ -37,7 +38,7 @@ class DDPMSchedulerOutput(Output):
     pred_original_sample: Tensor|None = None   # estimate of x_0, (B, C, H, W)
 
 # %% ../nbs/04_reverse_sampler.ipynb #eb6d72aa
-class DDPMScheduler(ConfigMixin):
+class DDPMScheduler(SavedMixin):
     "The reverse process: which timesteps to visit, and one step from x_t to x_{t-1} (Algorithm 2)."
     config_name, diffusers_name, order = "scheduler_config.json", "DDPMScheduler", 1
     compatible_names = COMPATIBLE
