@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ddpm_edu import DDPMScheduler
+from ddpm_edu.forward_process import spaced_timesteps
 
 diffusers = pytest.importorskip("diffusers")
 diffusers.utils.logging.set_verbosity_error()

@@ -45,9 +45,9 @@ ROWS = [
     ("rescale_zero_terminal_snr(torch.tensor([0.5]))", ValueError,
      ("rescale_betas_zero_snr", "at least 2 timesteps", "got 1")),
     # fewer steps
-    *[(f"schedule.respace({bad})", ValueError, (RISING, str(bad)))
+    *[(f"schedule.respace({bad})", ValueError, (RISING, f"got {bad}"))
       for bad in ([3, 2], [0, 0], [-1, 5], [5, 1000], [], [[1]], [0.5])],
-    *[(f"listed_timesteps({bad}, 1000)", ValueError, (FALLING, str(bad)))
+    *[(f"listed_timesteps({bad}, 1000)", ValueError, (FALLING, f"got {bad}"))
       for bad in ([3, 400], [5, 5], [1000, 2], [5, -1], [], [[1]], [1.5], [True])],
     ("spaced_timesteps(1000, 1000, steps_offset=1)", ValueError,
      ("num_inference_steps=1000", "steps_offset=1", "start at timestep 1000, but the last is 999")),
