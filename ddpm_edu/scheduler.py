@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from .checks import check_bool, check_choice, check_int, check_number
-from .config import ConfigMixin, Output, register_to_config
+from .config import Output, register_to_config
+from .hub import SavedMixin
 from .forward_process import (SCHEDULES, NoiseSchedule, check_floats, make_betas,
     rescale_zero_terminal_snr)
 from .randn import randn
@@ -29,7 +30,7 @@ class DDPMSchedulerOutput(Output):
     pred_original_sample: Tensor|None = None   # estimate of x_0, (B, C, H, W)
 
 # %% ../nbs/04_reverse_sampler.ipynb #eb6d72aa
-class DDPMScheduler(ConfigMixin):
+class DDPMScheduler(SavedMixin):
     "The reverse process: which timesteps to visit, and one step from x_t to x_{t-1} (Algorithm 2)."
     config_name, diffusers_name, order = "scheduler_config.json", "DDPMScheduler", 1
     @register_to_config

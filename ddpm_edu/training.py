@@ -27,8 +27,8 @@ def training_loss(
 )->Tensor:                       # scalar, at least float32
     r"$L_\mathrm{simple}$, equation (14), or another loss of chapter 2, as a mean over the batch. Lines 2 to 5 of Algorithm 1."
     c = scheduler.config
-    variance = "fixed_small" if c.variance_type.startswith("fixed_small") else "fixed_large"
-    return bound.training_loss(model, scheduler.schedule, x0, t, noise, kind, c.prediction_type, variance).mean()
+    each = bound.training_loss(model, scheduler.schedule, x0, t, noise, kind, c.prediction_type, c.variance_type)
+    return each.mean()
 
 # %% ../nbs/07_training.ipynb #4930968a
 def draw_batch(

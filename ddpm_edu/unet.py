@@ -18,7 +18,8 @@ import torch, torch.nn.functional as F
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
 from .checks import check_bool, check_choice, check_int, check_number
-from .config import Config, ModelMixin, Output, plain, register_to_config
+from .config import Config, Output, plain, register_to_config
+from .weights import ModelMixin
 
 # %% ../nbs/05_unet.ipynb #79b85616
 def timestep_embedding(
