@@ -14,8 +14,8 @@ WIDTH, CELL, MODULE = 100, 25, 400
 # A module imports only from the floors below its own.
 FLOORS = {
     "checks": 0, "randn": 0,
-    "forward_process": 1, "config": 1, "store": 1, "data": 1, "toys": 1, "plots": 1,
-    "variational_bound": 2, "score_matching": 2, "hub": 2, "explorer": 2,
+    "forward_process": 1, "config": 1, "store": 1, "data": 1, "toys": 1, "plots": 1, "blocks": 1,
+    "variational_bound": 2, "score_matching": 2, "hub": 2, "explorer": 2, "unet_options": 2,
     "weights": 2.5,                          # reads what `hub` brings
     "scheduler": 3, "unet": 3,
     "pipeline": 4,
