@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from . import variational_bound as bound
 from .checkpoints import check_same, checkpoints, damaged, not_finite, publish
 from .checkpoints import read_notes, remove, surroundings
-from .checks import check_bool, check_int
+from .checks import check_bool, check_int, check_names
 from .images import as_dataset
 from .pipeline import DDPMPipeline, evaluating
 from .randn import randn
@@ -97,7 +97,11 @@ class TrainConfig:
     sample_every:int=0           # steps between sample grids; 0: none
     sample_steps:int=100         # reverse steps for those
 
-    def __post_init__(self): check_recipe(self)
+    def __new__(cls, *args, **kwargs):
+        check_names(cls.__name__, kwargs, cls.__dataclass_fields__)
+        return super().__new__(cls)
+
+    def __post_init__(self)->None: check_recipe(self)
 
     def lr_at(self,
         step:int,                # 0, 1, ..., steps-1
