@@ -14,8 +14,8 @@ WIDTH, CELL, MODULE = 100, 25, 400
 # A module imports only from the floors below its own.
 FLOORS = {
     "checks": 0, "randn": 0,
-    "forward_process": 1, "config": 1, "store": 1, "data": 1, "toys": 1, "plots": 1,
-    "variational_bound": 2, "score_matching": 2, "hub": 2, "explorer": 2,
+    "forward_process": 1, "config": 1, "store": 1, "data": 1, "toys": 1, "plots": 1, "blocks": 1,
+    "variational_bound": 2, "score_matching": 2, "hub": 2, "explorer": 2, "unet_options": 2,
     "weights": 2.5,                          # reads what `hub` brings
     "scheduler": 3, "unet": 3,
     "pipeline": 4,
@@ -93,9 +93,14 @@ def too_crowded():
     return [(where, line) for where, source in python_texts() for line in crowded(source)]
 
 
+def is_list(path, source):
+    "Is this a test of an assignment, a list of mistakes with their numbers?"
+    return "assignments" in path.parts and source.startswith("# Test of question")
+
+
 def too_tall():
     "Cells over the height."
-    pages = [(p, i, s) for p in notebooks() for i, s in code_cells(p)]
+    pages = [(p, i, s) for p in notebooks() for i, s in code_cells(p) if not is_list(p, s)]
     cells = [(f"{name_of(p)} cell {i}", len(counted(s))) for p, i, s in pages]
     return [(where, n) for where, n in cells if n > CELL]
 
