@@ -17,7 +17,7 @@ FLOORS = {
     "forward_process": 1, "config": 1, "store": 1, "data": 1, "toys": 1, "plots": 1,
     "variational_bound": 2, "score_matching": 2, "hub": 2, "explorer": 2,
     "weights": 2.5,                          # reads what `hub` brings
-    "scheduler": 3, "unet": 3,
+    "scheduler": 3, "unet": 3, "explorers_formulas": 3,
     "pipeline": 4,
     "training": 5, "explorers": 5,
     "cli": 6,
