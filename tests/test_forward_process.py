@@ -140,7 +140,7 @@ def test_kept_tables_do_not_change_what_a_schedule_is():
     x = torch.ones(2, 1, dtype=torch.float16)
     t = torch.tensor([0, 999])
     expected = s.at("betas", t, x.double()).float()
-    for dtype in (torch.float16, torch.bfloat16, torch.float32):     # kept for one, asked in another
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):    # kept for one, asked in another
         assert torch.equal(s.at("betas", t, x.to(dtype)), expected)
         assert s.at("betas", t, x.to(dtype)).dtype == torch.float32
     assert s.at("betas", 7, x).dtype == torch.float32
