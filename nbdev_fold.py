@@ -67,8 +67,16 @@ def fold(sources):
         kept[number] = add_methods(kept[number], home, classes["methods", home])
     kept = drop_patch([overload(document(source)) for source in kept])
     if any("@overload" in source for source in kept):
-        kept[0] = "from typing import Literal, overload\n" + kept[0]
+        there = {name for source in kept for name in imported(source)}
+        names = [name for name in ("Any", "Literal", "overload") if name not in there]
+        kept[0] = f"from typing import {', '.join(names)}\n" + kept[0]
     return kept
+
+
+def imported(source):
+    "The names that a cell imports."
+    return [a.asname or a.name for node in ast.parse(source).body
+            if isinstance(node, ast.ImportFrom) for a in node.names]
 
 
 def patched_class(node):
@@ -124,8 +132,7 @@ def document(source):
     tree = ast.parse(source)
     classes = [c for c in tree.body if isinstance(c, ast.ClassDef) and c.name in DOCUMENTED]
     if not classes: return source
-    tokens = tokenize.generate_tokens(io.StringIO(source + "\n").readline)
-    comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
+    comments = said_of(source)
     nodes = [m for c in classes for m in c.body
              if isinstance(m, ast.FunctionDef) and wants_documentation(m)]
     for node in sorted(nodes, key=lambda n: -n.lineno):
@@ -144,38 +151,50 @@ def document(source):
 
 def overload(source):
     """The cell in which a method that returns `A|tuple`, by its argument `return_dict`, tells type
-    checkers which of the two."""
+    checkers that it is A unless they see that argument."""
     lines = source.split("\n")
     classes = [c for c in ast.parse(source).body
                if isinstance(c, ast.ClassDef) and c.name in DOCUMENTED]
-    nodes = [m for c in classes
-             for m in c.body if isinstance(m, ast.FunctionDef) and isinstance(m.returns, ast.BinOp)
+    nodes = [m for c in classes for m in c.body
+             if isinstance(m, ast.FunctionDef) and isinstance(m.returns, ast.BinOp)
              and any(a.arg == "return_dict" for a in m.args.args)]
     for node in sorted(nodes, key=lambda n: -n.lineno):
         first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-        choices = [line for choice in (True, False, bool) for line in signature(node, choice)]
-        lines[first-1:first-1] = choices
+        lines[first-1:first-1] = signatures(node)
     return "\n".join(lines)
 
 
-def signature(node, choice):
-    "The lines of one `@overload` of a method, for `return_dict` True, False or any bool."
-    one, other = ast.unparse(node.returns.left), ast.unparse(node.returns.right)
+def signatures(node):
+    "The lines of the two `@overload`s of a method: without and with another `return_dict`."
     names = [a.arg for a in node.args.args]
-    needed = len(names) - len(node.args.defaults)
-    given = [None]*needed + [ast.unparse(d) for d in node.args.defaults]
+    given = [""]*(len(names) - len(node.args.defaults))
+    given += ["=" + ast.unparse(d) for d in node.args.defaults]
     parts = []
     for a, default in zip(node.args.args, given):
-        kind = f":{ast.unparse(a.annotation)}" if a.annotation else ""
-        if a.arg == "return_dict":
-            kind = ":bool" if choice is bool else f":Literal[{choice}]"
-            if choice is False: parts, default = [*parts, "*"], None
-        parts.append(f"{a.arg}{kind}" + (f"={default}" if default else ""))
-    returns = {True: one, False: other, bool: f"{one}|{other}"}[choice]
-    text = f"def {node.name}({', '.join(parts)})->{returns}: ..."
+        kind = ":" + ast.unparse(a.annotation).replace(" | ", "|") if a.annotation else ""
+        parts.append(f"{a.arg}{':Literal[True]' if a.arg == 'return_dict' else kind}{default}")
+    one = ast.unparse(node.returns.left)
+    texts = (f"def {node.name}({', '.join(parts)})->{one}: ...",
+             f"def {node.name}(self, *args:Any, return_dict:bool, **kwargs:Any)->Any: ...")
     pad = " "*node.col_offset
-    wrapped = textwrap.wrap(text, 100 - len(pad), subsequent_indent=" "*8)
-    return [pad + "@overload", *(pad + line for line in wrapped)]
+    return [line for text in texts
+            for line in [pad + "@overload", *(pad + l for l in textwrap.wrap(
+                text, 100 - len(pad), subsequent_indent=" "*8))]]
+
+
+def said_of(source):
+    "Comments by line; those that fill lines of their own belong to the next line that has none."
+    lines, comments, above = source.split("\n"), {}, []
+    tokens = tokenize.generate_tokens(io.StringIO(source + "\n").readline)
+    found = {t.start[0]: t for t in tokens if t.type == tokenize.COMMENT}
+    for number, line in enumerate(lines, 1):
+        token = found.get(number)
+        text = token.string.lstrip("# ") if token else ""
+        if token and not line[:token.start[1]].strip(): above.append(text)
+        else:
+            if text or above: comments[number] = text or " ".join(above)
+            above = []
+    return comments
 
 
 def wants_documentation(node):
