@@ -126,22 +126,12 @@ class DDPMPipeline(PipelineMixin):
         return x_t
 
     @overload
-    def __call__(self, batch_size:int=1, generator:torch.Generator | list[torch.Generator] |
-            None=None, num_inference_steps:int=1000, output_type:str='pil',
-            return_dict:Literal[True]=True, start:Any=None, start_timestep:int | None=None,
-            callback_on_step_end:Callable | None=None, compile:bool=False, strength:float |
-            None=None)->ImagePipelineOutput: ...
+    def __call__(self, batch_size:int=1, generator:torch.Generator|list[torch.Generator]|None=None,
+            num_inference_steps:int=1000, output_type:str='pil', return_dict:Literal[True]=True,
+            start:Any=None, start_timestep:int|None=None, callback_on_step_end:Callable|None=None,
+            compile:bool=False, strength:float|None=None)->ImagePipelineOutput: ...
     @overload
-    def __call__(self, batch_size:int=1, generator:torch.Generator | list[torch.Generator] |
-            None=None, num_inference_steps:int=1000, output_type:str='pil', *,
-            return_dict:Literal[False], start:Any=None, start_timestep:int | None=None,
-            callback_on_step_end:Callable | None=None, compile:bool=False, strength:float |
-            None=None)->Any: ...
-    @overload
-    def __call__(self, batch_size:int=1, generator:torch.Generator | list[torch.Generator] |
-            None=None, num_inference_steps:int=1000, output_type:str='pil', return_dict:bool=True,
-            start:Any=None, start_timestep:int | None=None, callback_on_step_end:Callable |
-            None=None, compile:bool=False, strength:float | None=None)->ImagePipelineOutput|Any: ...
+    def __call__(self, *args:Any, return_dict:bool, **kwargs:Any)->Any: ...
     def __call__(self,
         batch_size:int=1,                # number of images
         # one for all, or a list with one for each image: then an image does not depend on its batch
@@ -154,11 +144,13 @@ class DDPMPipeline(PipelineMixin):
         callback_on_step_end:Callable|None=None,     # called as f(pipeline, step, t, state)
         compile:bool=False,              # let `torch.compile` translate the network first?
         strength:float|None=None,        # noise `start` over this share of the steps, (0, 1]
-    )->ImagePipelineOutput|Any:          # `ImagePipelineOutput`, or (images,)
+    )->ImagePipelineOutput|tuple:        # `ImagePipelineOutput`, or (images,)
         """Draw images from noise, or from other images: Algorithm 2.
 
         Args:
             batch_size: number of images
+            generator: one for all, or a list with one for each image: then an image does not depend
+                on its batch
             num_inference_steps: reverse steps, 1..T
             output_type: "pil": Pillow images; "np": array (B, H, W, C); or "pt"
             return_dict: False: a tuple
