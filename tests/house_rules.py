@@ -15,7 +15,7 @@ WIDTH, CELL, MODULE = 100, 25, 400
 FLOORS = {
     "checks": 0, "randn": 0,
     "forward_process": 1, "config": 1, "store": 1, "data": 1, "toys": 1, "plots": 1,
-    "pictures": 1, "model_index": 2, "pipeline_mixin": 3,
+    "book": 2, "pictures": 1, "model_index": 2, "pipeline_mixin": 3,
     "variational_bound": 2, "score_matching": 2, "hub": 2, "explorer": 2,
     "weights": 2.5,                          # reads what `hub` brings
     "scheduler": 3, "unet": 3,
