@@ -9,7 +9,7 @@ __all__ = ['INDEX', 'PIPELINES', 'PARTS', 'check_index', 'known_part', 'read_ind
 # %% ../nbs/appendix/L_model_index.ipynb #64657803
 from pathlib import Path
 from typing import Any
-from .config import own_file, read_json
+from .store import own_file, read_json
 
 # %% ../nbs/appendix/L_model_index.ipynb #64657805
 INDEX = "model_index.json"

@@ -15,15 +15,17 @@ from typing import Any, Callable, Iterator
 import torch
 from torch import Tensor
 from .checks import check_bool, check_choice, check_int
-from .config import Output, check_dtype, find_folder, finish_saving, own_file
-from .config import weights_patterns
+from .config import Output
 from .forward_process import check_floats
+from .hub import find_folder
 from .model_index import PARTS, check_device, read_index, scheduler_class
 from .pictures import MODES, numpy_to_pil, to_model_range, to_unit_range
 from .pipeline_mixin import PipelineMixin, check_function, first_step, next_sample
 from .randn import randn
 from .scheduler import DDPMScheduler
+from .store import finish_saving, own_file
 from .unet import PRESETS, UNet, unet_config
+from .weights import check_dtype, weights_patterns
 
 # %% ../nbs/06_pipeline.ipynb #87306b6e
 _quiet = weakref.WeakKeyDictionary()     # module -> (who needs it in eval mode, its mode before)

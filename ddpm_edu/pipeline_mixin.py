@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from .checks import check_choice, check_number
-from .config import Config, FORMAT_VERSION, staged_folder, upload
+from .config import Config, FORMAT_VERSION
 from .forward_process import check_floats
+from .hub import upload
 from .model_index import INDEX, PARTS
 from .pictures import numpy_to_pil
+from .store import staged_folder
 
 # %% ../nbs/appendix/M_pipeline_mixin.ipynb #6d697805
 class PipelineMixin:

@@ -8,91 +8,104 @@ __all__ = ['score_from_eps', 'eps_from_score', 'explicit_score_matching',
            'annealed_langevin']
 
 # %% ../nbs/03_score_matching.ipynb #e6915d42
+from collections.abc import Callable, Iterable
+from typing import Any
 import torch
 from torch import Tensor
 from .checks import check_int, check_number
 from .forward_process import NoiseSchedule, check_floats
+from .randn import randn
 
 # %% ../nbs/03_score_matching.ipynb #043c80f7
 def score_from_eps(
     eps:Tensor,              # predicted noise, (B, ...)
     schedule:NoiseSchedule,  # the forward process
-    t,                       # timesteps 0..T-1, an int or (B,)
+    t:int|Tensor,            # timesteps 0..T-1, an int or (B,)
 )->Tensor:                   # score of q(x_t), like `eps`
     r"$\nabla\log q(x_t) = -\epsilon/\sqrt{1-\bar\alpha_t}$: section 3.2."
-    check_floats("eps", eps)
     return -eps/schedule.at("sqrt_one_minus_alphas_cumprod", t, eps)
 
 def eps_from_score(
     score:Tensor,            # score of q(x_t), (B, ...)
     schedule:NoiseSchedule,  # the forward process
-    t,                       # timesteps 0..T-1, an int or (B,)
+    t:int|Tensor,            # timesteps 0..T-1, an int or (B,)
 )->Tensor:                   # noise, like `score`
     r"$\epsilon = -\sqrt{1-\bar\alpha_t}\,\nabla\log q(x_t)$: section 3.2."
-    check_floats("score", score)
     return -score*schedule.at("sqrt_one_minus_alphas_cumprod", t, score)
 
 # %% ../nbs/03_score_matching.ipynb #798722e1
 def explicit_score_matching(
-    model,           # score model: (N, D) to (N, D)
-    x:Tensor,        # points of the density, (N, D)
-    score:Tensor,    # the true score there, (N, D)
-)->Tensor:           # (N,)
+    model:Callable[[Tensor], Tensor],    # score model: (N, D) to (N, D)
+    x:Tensor,                            # points of the density, (N, D)
+    score:Tensor,                        # the true score there, (N, D)
+)->Tensor:                               # (N,)
     "Half the squared distance from the true score, for each point."
-    return 0.5*((model(x) - score)**2).sum(1)
+    s = model(x)
+    check_floats("the model's score", s, x)
+    check_floats("score", score, x)
+    return 0.5*((s - score)**2).sum(1)
 
+# %% ../nbs/03_score_matching.ipynb #7a0b3c02
 def implicit_score_matching(
-    model,           # score model: (N, D) to (N, D), differentiable
-    x:Tensor,        # points of the density, (N, D)
-)->Tensor:           # (N,)
+    model:Callable[[Tensor], Tensor],    # score model: (N, D) to (N, D), differentiable
+    x:Tensor,                            # points of the density, (N, D)
+)->Tensor:                               # (N,)
     r"$\nabla\cdot s(x) + \frac12\|s(x)\|^2$, for each point: needs no truth, but D derivatives."
     x = x.detach().requires_grad_()
-    s = model(x)
-    divergence = sum(torch.autograd.grad(s[:, i].sum(), x, create_graph=True)[0][:, i] for i in range(x.shape[1]))      # (N,)
+    s = model(x)                                                        # (N, D)
+    check_floats("the model's score", s, x)
+    divergence = 0.
+    for i in range(x.shape[1]):
+        slope, = torch.autograd.grad(s[:, i].sum(), x, create_graph=True)
+        divergence = divergence + slope[:, i]                           # (N,)
     return divergence + 0.5*(s**2).sum(1)
 
+# %% ../nbs/03_score_matching.ipynb #7a0b3c04
 def denoising_score_matching(
-    model,                   # score model of q(x_t): (N, D) to (N, D)
-    x0:Tensor,               # clean points, (N, D)
-    schedule:NoiseSchedule,  # the forward process
-    t,                       # timesteps 0..T-1, an int or (N,)
-    noise:Tensor,            # standard normal, (N, D)
-)->Tensor:                   # (N,)
-    r"Half the squared distance from $\nabla\log q(x_t|x_0) = -\epsilon/\sqrt{1-\bar\alpha_t}$, for each point."
-    x_t = schedule.q_sample(x0, t, noise)                                      # (N, D)
-    return 0.5*((model(x_t) - score_from_eps(noise, schedule, t))**2).sum(1)
+    model:Callable[[Tensor], Tensor],    # score model of q(x_t): (N, D) to (N, D)
+    x0:Tensor,                           # clean points, (N, D)
+    schedule:NoiseSchedule,              # the forward process
+    t:int|Tensor,                        # timesteps 0..T-1, an int or (N,)
+    noise:Tensor,                        # standard normal, (N, D)
+)->Tensor:                               # (N,)
+    r"Half the squared distance from $\nabla\log q(x_t|x_0) = -\epsilon/\sqrt{1-\bar\alpha_t}$."
+    check_floats("noise", noise, x0)
+    x_t = schedule.q_sample(x0, t, noise)                               # (N, D)
+    return explicit_score_matching(model, x_t, score_from_eps(noise, schedule, t))
 
 # %% ../nbs/03_score_matching.ipynb #b78083bc
 def langevin(
-    score,                               # function from points (N, D) to scores (N, D)
+    score:Callable[[Tensor], Tensor],    # from points (N, D) to scores (N, D)
     x:Tensor,                            # where to begin, (N, D)
     step_size:float,                     # delta, above 0
     steps:int,                           # how many
     generator:torch.Generator|None=None, # of the noise
 )->Tensor:                               # points, (N, D)
-    r"Langevin dynamics: $x \leftarrow x + \frac\delta2\nabla\log q(x) + \sqrt\delta\,z$, again and again (section 3.2)."
+    r"Langevin: $x \leftarrow x + \frac\delta2\nabla\log q(x) + \sqrt\delta\,z$."
     delta = check_number("step_size", step_size, 0, open_lo=True)
     for _ in range(check_int("steps", steps, 0)):
-        z = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
-        x = x + delta/2*score(x) + delta**0.5*z
+        s, z = score(x), randn(x.shape, generator, x.device, x.dtype)    # (N, D) each
+        check_floats("the score", s, x)
+        x = x + delta/2*s + delta**0.5*z
     return x
 
 # %% ../nbs/03_score_matching.ipynb #55d5144a
 def annealed_langevin(
-    model,                               # noise predictor: `model(x_t, t)` with t of shape (N,) gives a tensor like x_t
-    schedule:NoiseSchedule,              # the forward process
-    x:Tensor,                            # where to begin, standard normal, (N, D)
-    timesteps,                           # noise levels to visit, falling
-    steps:int=20,                        # Langevin steps at each level
-    scale:float=0.3,                     # step size as a share of the noise's variance at the level, in (0, 1]
-    generator:torch.Generator|None=None, # of the noise
-)->Tensor:                               # points at the last level, (N, D)
-    r"Langevin dynamics at one noise level after the other, with $\delta = $ `scale`$\,(1-\bar\alpha_t)$."
+    model:Callable[..., Any],          # noise predictor: `model(x_t, t)`, t of shape (N,), like x_t
+    schedule:NoiseSchedule,               # the forward process
+    x:Tensor,                             # where to begin, standard normal, (N, D)
+    timesteps:Iterable[int],              # noise levels to visit, falling
+    steps:int=20,                         # Langevin steps at each level
+    scale:float=0.3,                      # step size as a share of the level's variance, in (0, 1]
+    generator:torch.Generator|None=None,  # of the noise
+)->Tensor:                                # points at the last level, (N, D)
+    r"Langevin dynamics, level after level: $\delta = $ `scale`$\,(1-\bar\alpha_t)$."
     check_number("scale", scale, 0, 1, open_lo=True)
-    last = 1.
-    for t in timesteps:
-        ts, abar = torch.full((len(x),), int(t), device=x.device), schedule.alphas_cumprod[int(t)].item()
+    last = None
+    for t in map(int, timesteps):
+        ts, abar = torch.full((len(x),), t, device=x.device), schedule.alphas_cumprod[t].item()
         score = lambda x: score_from_eps(model(x, ts), schedule, ts)
-        x = langevin(score, x*(abar/last)**0.5 if last < 1 else x, scale*(1 - abar), steps, generator)
+        if last is not None: x = x*(abar/last)**0.5
+        x = langevin(score, x, scale*(1 - abar), steps, generator)
         last = abar
     return x

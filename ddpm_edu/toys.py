@@ -18,9 +18,9 @@ from .randn import randn
 class GaussianMixture:
     "Round Gaussians whose density, score and perfect predictors are known at every noise level."
     def __init__(self,
-        means:Tensor|Sequence[Sequence[float]],          # centers, (K, D)
-        stds:float|Tensor|Sequence[float],               # standard deviations, a number or (K,)
-        weights:Tensor|Sequence[float]|None=None,        # probabilities up to a common factor, (K,); None: all equal
+        means:Tensor|Sequence[Sequence[float]],    # centers, (K, D)
+        stds:float|Tensor|Sequence[float],         # standard deviations, a number or (K,)
+        weights:Tensor|Sequence[float]|None=None,  # shares, up to a factor, (K,); None: equal
     ):
         number = lambda v: torch.as_tensor(v, dtype=torch.float64, device="cpu")
         self.means = number(means)                                          # (K, D)
@@ -38,11 +38,11 @@ class GaussianMixture:
     @classmethod
     def ring(cls,
         k:int=8,                # number of components
-        radius:float=2**0.5,    # of the ring; the default gives each coordinate the variance 1 + std^2
+        radius:float=2**0.5,    # of the ring; by default a coordinate's variance is 1 + std^2
         std:float=0.1,          # of each component
     )->"GaussianMixture":
         "Components on a ring, at equal distances."
-        angle = torch.arange(check_int("k", k), dtype=torch.float64, device="cpu")*2*math.pi/k   # (k,)
+        angle = torch.arange(check_int("k", k), dtype=torch.float64, device="cpu")*2*math.pi/k
         radius = check_number("radius", radius, 0)
         return cls(radius*torch.stack([angle.cos(), angle.sin()], 1), std)
 
@@ -52,27 +52,29 @@ class GaussianMixture:
     )->Tensor:                                # x_0, (n, D), float32, on the CPU
         "Draw $x_0$: first the component, then the point."
         where = torch.device("cpu") if generator is None else generator.device
-        dtype = torch.float64 if where.type == "cpu" else torch.float32         # not every device has float64
-        weights = self.weights.to(dtype).to(where)
-        k = torch.multinomial(weights, check_int("n", n), replacement=True, generator=generator).cpu()  # (n,)
-        noise = randn((n, self.means.shape[1]), generator, "cpu", dtype)        # (n, D)
+        dtype = torch.float64 if where.type == "cpu" else torch.float32     # not all have float64
+        odds = self.weights.to(dtype).to(where)
+        k = torch.multinomial(odds, check_int("n", n), replacement=True, generator=generator).cpu()
+        noise = randn((n, self.means.shape[1]), generator, "cpu", dtype)    # (n, D)
         return (self.means[k] + self.stds[k, None]*noise).float()
 
     def _abar(self, x:Tensor, abar:float|Tensor)->Tensor:
-        "The door: points and noise level as the equations below need them; abar as a column, (N or 1, 1)."
+        "The door: looks at the points, and makes a column of the noise level, (N or 1, 1)."
         D = self.means.shape[1]
         if not x.is_floating_point() or x.ndim != 2 or x.shape[1] != D:
-            raise ValueError(f"x must be floating point of shape (N, {D}), got {tuple(x.shape)}, {x.dtype}")
+            raise ValueError(f"x must be floating point of shape (N, {D}), "
+                             f"got {tuple(x.shape)}, {x.dtype}")
         abar = torch.as_tensor(abar, dtype=x.dtype, device=x.device).reshape(-1, 1)
         if len(abar) not in (1, len(x)):
-            raise ValueError(f"abar must be one number, or one for each of the {len(x)} points, got {len(abar)}")
+            raise ValueError(f"abar must be one number, or one for each of the {len(x)} points, "
+                             f"got {len(abar)}")
         if not ((0 <= abar) & (abar <= 1)).all():
             raise ValueError("abar must be between 0 and 1 (it is alphas_cumprod[t]), "
                              f"got {abar.flatten().tolist()[:5]}")
         return abar
 
     def _components(self, x:Tensor, abar:Tensor)->tuple[Tensor, Tensor, Tensor]:
-        r"Of every component: $x-\sqrt{\bar\alpha}\mu_k$, $v_k$, and $\log(w_k N(x; \sqrt{\bar\alpha}\mu_k, v_k I))$."
+        r"$x-\sqrt{\bar\alpha}\mu_k$, $v_k$ and $\log w_kN(x; \sqrt{\bar\alpha}\mu_k, v_kI)$."
         means, var0, logw = (v.to(x) for v in (self.means, self.stds**2, self.weights.log()))
         diff = x[:, None] - abar.sqrt()[..., None]*means                        # (N, K, D)
         var = abar*var0 + 1 - abar                                              # (N or 1, K)
@@ -98,7 +100,7 @@ class GaussianMixture:
         x:Tensor,               # points x_t, (N, D), floating point
         abar:float|Tensor,      # alphas_cumprod[t]: a number or (N,)
     )->Tensor:                  # expected noise given x_t, (N, D)
-        r"The perfect noise predictor, $\epsilon^*(x_t,t) = -\sqrt{1-\bar\alpha_t}\,\nabla\log q(x_t)$ (section 3.2)."
+        r"The perfect noise predictor, $-\sqrt{1-\bar\alpha_t}\,\nabla\log q(x_t)$: section 3.2."
         return -(1 - self._abar(x, abar)).sqrt()*self.score(x, abar)
 
     def posterior_mean(self,
@@ -106,10 +108,10 @@ class GaussianMixture:
         abar:float|Tensor,      # alphas_cumprod[t]: a number or (N,)
     )->Tensor:                  # E[x_0 | x_t], (N, D)
         "The average of all x_0 that may hide in $x_t$, by Bayes' rule for each component."
-        abar = self._abar(x, abar)                                              # (N or 1, 1)
-        diff, var, logp = self._components(x, abar)                             # (N, K, D); (N or 1, K); (N, K)
-        gain = abar.sqrt()*(self.stds**2).to(x)/var                             # (N or 1, K)
-        each = self.means.to(x) + gain[..., None]*diff                          # E[x_0 | x_t, component], (N, K, D)
+        abar = self._abar(x, abar)                              # (N or 1, 1)
+        diff, var, logp = self._components(x, abar)             # (N, K, D); (N or 1, K); (N, K)
+        gain = abar.sqrt()*(self.stds**2).to(x)/var             # (N or 1, K)
+        each = self.means.to(x) + gain[..., None]*diff          # E[x_0|x_t, component], (N, K, D)
         return (logp.softmax(1)[..., None]*each).sum(1)
 
     def nearest(self,
@@ -124,7 +126,8 @@ class GaussianMixture:
 def _uniform(n:int, generator:torch.Generator|None)->Tensor:
     "Numbers uniform on [0, 1], (n,), drawn on the generator's device and brought to the CPU."
     where = "cpu" if generator is None else generator.device
-    return torch.rand(check_int("n", n), generator=generator, device=where, dtype=torch.float32).cpu()
+    u = torch.rand(check_int("n", n), generator=generator, device=where, dtype=torch.float32)
+    return u.cpu()
 
 def _thicken(
     curve:Tensor,                         # points on a curve, (n, 2)
@@ -138,7 +141,7 @@ def swiss_roll(
     n:int,                                # how many points
     generator:torch.Generator|None=None,  # source of randomness
     noise:float=0.05,                     # standard deviation of the noise around the curve
-)->Tensor:                                # (n, 2), float32; before the noise: mean 0, mean variance 1
+)->Tensor:                                # (n, 2), float32; the curve has mean 0, mean variance 1
     "A spiral of one and a half turns."
     theta = (1.5 + 3*_uniform(n, generator))*math.pi                        # (n,)
     curve = theta[:, None]*torch.stack([theta.cos(), theta.sin()], 1)       # (n, 2)
@@ -151,7 +154,7 @@ def two_moons(
     n:int,                                # how many points
     generator:torch.Generator|None=None,  # source of randomness
     noise:float=0.05,                     # standard deviation of the noise around the curves
-)->Tensor:                                # (n, 2), float32; before the noise: mean 0, mean variance 1
+)->Tensor:                                # (n, 2), float32; the curve has mean 0, mean variance 1
     "Two interlocking half circles."
     theta = math.pi*_uniform(n, generator)                                  # (n,)
     upper = torch.stack([theta.cos(), theta.sin()], 1)                      # (n, 2)
@@ -168,7 +171,7 @@ def _deal_distances(
 )->Tensor:           # the energy distance of each deal, (k,)
     z = torch.cat([x.detach().cpu(), y.detach().cpu()]).double()
     w = torch.full(deals.shape, -1/len(y), dtype=z.dtype, device="cpu")
-    w[deals < len(x)] = 1/len(x)                                            # (k, n + m)
+    w[deals < len(x)] = 1/len(x)             # (k, n + m)
     return -((w@torch.cdist(z, z))*w).sum(1)
 
 def energy_distance(
@@ -186,8 +189,9 @@ def energy_test(
 )->float:                # small if the distributions differ, in (0, 1]
     "The share of random deals whose energy distance is at least that of x and y."
     n, g = len(x) + len(y), torch.Generator().manual_seed(seed)
-    deals = [torch.randperm(n, generator=g, device="cpu") for _ in range(shuffles)]
-    energy = _deal_distances(x, y, torch.stack([torch.arange(n, device="cpu")] + deals))   # the first is the real one
+    deals = [torch.arange(n, device="cpu")]  # the first is the real one
+    deals += [torch.randperm(n, generator=g, device="cpu") for _ in range(shuffles)]
+    energy = _deal_distances(x, y, torch.stack(deals))
     return (energy >= energy[0]).double().mean().item()
 
 # %% ../nbs/appendix/A2_toys.ipynb #7a0b1c23

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
-from ddpm_edu.config import bundled, weights_file
+from ddpm_edu.hub import ASSETS, bundled
 from ddpm_edu.unet import unet_config
+from ddpm_edu.weights import weights_file
 
 PREDICTABLE = (ValueError, TypeError, FileNotFoundError)
 
@@ -253,7 +254,6 @@ def test_loading_while_another_process_saves(copy):
 
 def test_bundled_weights_have_a_checksum():
     from safetensors import safe_open
-    from ddpm_edu.config import ASSETS
     for name in bundled():
         with safe_open(ASSETS/name/"unet"/weights_file(), "pt") as f: assert len(f.metadata()["sha256"]) == 64
 

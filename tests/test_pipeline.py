@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ddpm_edu import DDPMPipeline, DDPMScheduler, ImagePipelineOutput, UNet
-from ddpm_edu.config import bundled
+from ddpm_edu.hub import bundled
 from ddpm_edu.pipeline import evaluating
 from ddpm_edu.pictures import numpy_to_pil, to_model_range, to_unit_range
 
