@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -137,8 +138,9 @@ def test_whatever_is_raised_becomes_one_sentence(monkeypatch, capsys, error):
 
 
 def test_a_warning_is_a_line(monkeypatch, capsys):
-    import warnings
-    def careful(): warnings.warn("batch_size was\nlowered")
+    def careful():
+        warnings.simplefilter("always")
+        warnings.warn("batch_size was\nlowered")
     monkeypatch.setattr(cli, "careful", careful, raising=False)
     monkeypatch.setitem(cli.COMMANDS, "careful", ("ddpm_edu.cli:careful", []))
     assert cli.main(["careful"]) == 0
