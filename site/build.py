@@ -21,7 +21,8 @@ from slug import slug                                                       # no
 
 VENDOR = {"mathjax@3": "mathjax/es5/tex-svg-full.js", "requirejs@2": "requirejs/require.js", "@jupyter-widgets/html-manager@1.0.14": "@jupyter-widgets/html-manager/dist/embed-amd.js"}
 NEEDS = {"01_forward_process": "some probability: Gaussians, Bayes' rule", "02_variational_bound": "chapter 1", "03_score_matching": "chapters 1 and 2", "04_reverse_sampler": "chapters 1 to 3",
-         "05_unet": "convolutions, PyTorch modules", "06_pipeline": "chapters 4 and 5", "07_training": "chapters 1 to 6", "11_speed": "chapters 4 to 7"}
+         "05_blocks": "convolutions, PyTorch modules",
+         "05_unet": "the first half of chapter 5", "06_pipeline": "chapters 4 and 5", "07_training": "chapters 1 to 6", "11_speed": "chapters 4 to 7"}
 
 
 def vendor(folder):
