@@ -178,7 +178,8 @@ def check_same(
     parts = [("", saved[0], now[0], SOUND)]
     for part in ("network", "scheduler", "data", "versions"):
         sound = {"scheduler": SAMPLING, "versions": tuple(now[1]["versions"])}.get(part, ())
-        parts.append((f"the {part}'s ", saved[1].get(part, {}), now[1][part], sound))
+        whose = "the version of " if part == "versions" else f"the {part}'s "
+        parts.append((whose, saved[1].get(part, {}), now[1][part], sound))
     for part, old, new, sound in parts:
         for name, (a, b) in differences(old, new).items():
             if name in sound: said.append(f"{part}{name} is {b!r}, was {a!r}")

@@ -35,7 +35,7 @@ NEEDS = {
     "03_score_matching": "chapters 1 and 2",
     "04_reverse_sampler": "chapters 1 to 3",
     "05_blocks": "convolutions, PyTorch modules",
-    "05_unet": "convolutions, PyTorch modules",
+    "05_unet": "the first half of chapter 5",
     "06_pipeline": "chapters 4 and 5",
     "07_training": "chapters 1 to 6",
     "11_speed": "chapters 4 to 7",
