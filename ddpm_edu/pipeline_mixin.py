@@ -70,7 +70,16 @@ class PipelineMixin:
         dtype:torch.dtype|None=None,         # the same, by name
         silence_dtype_warnings:bool=False,   # as in diffusers; there are none here
     )->"PipelineMixin":                       # the same pipeline
-        "Move the network."
+        """Move the network.
+
+        Args:
+            *where: a device, a floating type, or both
+            device: the same, by name
+            dtype: the same, by name
+            silence_dtype_warnings: as in diffusers; there are none here
+        Returns:
+            the same pipeline
+        """
         where = [w for w in (*where, device, dtype) if w is not None]
         if where: self.unet.to(*where)
         return self
@@ -78,7 +87,11 @@ class PipelineMixin:
     def enable_attention_slicing(self,
         slice_size:str|int|None="auto",      # handed to a network that has `set_attention_slice`
     )->None:
-        "Nothing to do for `UNet`: its attention never holds the whole matrix."
+        """Nothing to do for `UNet`: its attention never holds the whole matrix.
+
+        Args:
+            slice_size: handed to a network that has `set_attention_slice`
+        """
         if hasattr(self.unet, "set_attention_slice"): self.unet.set_attention_slice(slice_size)
 
     def disable_attention_slicing(self)->None:
@@ -93,7 +106,14 @@ class PipelineMixin:
         iterable=None,               # what to go through; None: give `total`, and call `.update()`
         total:int|None=None,         # number of steps
     )->Any:                          # a tqdm bar
-        "A progress bar with the options that were set."
+        """A progress bar with the options that were set.
+
+        Args:
+            iterable: what to go through; None: give `total`, and call `.update()`
+            total: number of steps
+        Returns:
+            a tqdm bar
+        """
         from tqdm.auto import tqdm
         if (iterable is None) == (total is None):
             raise ValueError("pass iterable or total, one of the two")
@@ -119,7 +139,17 @@ class PipelineMixin:
         dtype:torch.dtype|None=None,         # store the weights in this type; None: as they are
         **hub,                               # of `push_to_hub`: repo_id (else the folder's name)
     )->None:
-        "Write the index, the scheduler and the network: all of them or none."
+        """Write the index, the scheduler and the network: all of them or none.
+
+        Args:
+            save_directory: folder, made if needed
+            safe_serialization: False: weights as a pickled .bin, as before 2023
+            variant: part of the weights file's name, such as "fp16"
+            max_shard_size: a larger network goes to several files; or bytes
+            push_to_hub: upload it too?
+            dtype: store the weights in this type; None: as they are
+            **hub: of `push_to_hub`: repo_id (else the folder's name)
+        """
         weights:dict[str, Any] = dict(safe_serialization=safe_serialization, variant=variant,
                                       max_shard_size=max_shard_size, dtype=dtype)
         for name, part in self.components.items():
@@ -143,7 +173,19 @@ class PipelineMixin:
         subfolder:str|None=None,             # folder of the repository to put the files in
         **save,                              # options of `save_pretrained`
     )->str:                                  # address of the commit
-        "Upload what `save_pretrained` would write."
+        """Upload what `save_pretrained` would write.
+
+        Args:
+            repo_id: "owner/name", or "name" for a repository of your own
+            commit_message: None: the library's
+            private: if the repository is new: hidden from others?
+            token: None: the one of `hf auth login`
+            create_pr: propose the change instead of making it?
+            subfolder: folder of the repository to put the files in
+            **save: options of `save_pretrained`
+        Returns:
+            address of the commit
+        """
         write = lambda folder: self.save_pretrained(folder, **save)
         return upload(write, repo_id, commit_message, private, token, create_pr, subfolder)
 
