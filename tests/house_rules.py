@@ -16,7 +16,7 @@ FLOORS = {name: floor for floor, names in enumerate((
     "checks randn",
     "forward_process config store images pictures toys plots blocks",
     "variational_bound score_matching hub folders explorer unet_options model_index",
-    "weights data scheduler explorers_formulas",
+    "weights data scheduler explorers_formulas pipeline_mixin book",
     "unet explorers",
     "pipeline checkpoints runs",
     "training",

@@ -235,10 +235,7 @@ HOG_CELL = """kept = []
 while True: kept.append(bytearray(10**8))"""
 CRASH = """import os
 def first_below(abar, limit): os.kill(os.getpid(), 11)"""
-MAGICS = """!ls
-files = !ls
-torch.cumprod?
-%timeit -n1 -r1 1+1"""
+MAGICS = "\n".join(("!ls", "files = !ls", "torch.cumprod?", "%timeit -n1 -r1 1+1"))
 ITERATOR = """class Table:
     def __call__(self, betas):
         left = 1.0
