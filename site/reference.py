@@ -36,7 +36,9 @@ def explains(value):
     if isinstance(value, type): return True
     inner = getattr(value, "__func__", getattr(value, "fget", value))
     if not inspect.isroutine(inner) or not inner.__doc__: return False
-    given = set(inspect.signature(inner).parameters) - {"self", "cls"}
+    parameters = inspect.signature(inner).parameters.values()
+    stars = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = {p.name for p in parameters if p.kind not in stars} - {"self", "cls"}
     return not given or bool(given & set(comments_of(inspect.unwrap(inner))))
 
 
