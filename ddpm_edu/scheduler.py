@@ -379,9 +379,9 @@ class DDPMScheduler(SavedMixin):
         t = check_timesteps(timesteps, len(self.schedule), sample)
         return self.schedule.velocity(sample, t, noise)
 
-    def _configured(self)->None:
-        "Compute everything again, because `register_to_config` has changed the configuration."
-        new = type(self)(**self.config)
+    def register_to_config(self, **changes)->None:
+        "Change arguments, and all that is computed from them; the timesteps chosen stay."
+        new = type(self)(**{**self.config, **changes})                  # or an error, and no change
         n, visited = self.num_inference_steps, self.timesteps.cpu().flip(0)
         if n is not None and visited[-1] < len(new):
             new._visit(visited, n, self.custom_timesteps, self.timesteps.device)

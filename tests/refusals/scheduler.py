@@ -70,7 +70,8 @@ ROWS = [
     ("plain.set_timesteps(2.5)", TypeError, ("num_inference_steps must be a whole number", "2.5")),
     ("plain.set_timesteps(timesteps=[3, 400])", ValueError, (FALLING, "got [3, 400]")),
     ("plain.set_timesteps(timesteps=[1000])", ValueError, (FALLING, "got [1000]")),
-    ("plain.set_timesteps(timesteps=[100, 87, 50, 51, 0])", ValueError, (FALLING, "51")),
+    ("plain.set_timesteps(timesteps=[100, 87, 50, 51, 0])", ValueError,
+     (FALLING, "got [100, 87, 50, 51, 0]")),
     ("offset.set_timesteps(1000)", ValueError,
      "steps_offset=1 would start at timestep 1000, but the last is 999"),
     ("four.previous_timestep(999)", ValueError,
@@ -110,4 +111,8 @@ ROWS = [
     ("plain.get_velocity(bytes_, x, t)", TypeError, ("sample must hold floating-point", "uint8")),
     ("plain.get_velocity(x, x[:1], t)", ValueError, ("noise must have the shape", "(1, 1, 4, 4)")),
     ("plain.get_velocity(x, x, 1000)", ValueError, ("timesteps must be between 0 and 999", "1000")),
+    # afterwards
+    ("DDPMScheduler().register_to_config(beta_schedule='linaer')", ValueError,
+     ("beta_schedule", "Did you mean 'linear'")),
+    ("DDPMScheduler().register_to_config(beta_shedule='linear')", TypeError, "beta_shedule"),
 ]
