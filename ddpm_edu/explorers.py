@@ -154,6 +154,7 @@ def home(
     first = next(parameters, torch.empty(0))
     return first.device, first.dtype
 
+# %% ../nbs/appendix/C3_explorers.ipynb #de000007
 class SamplerExplorer(Explorer):
     "A reverse trajectory, with the guess of the clean image at every step."
     name, labels = "sampler", {"step": "step"}

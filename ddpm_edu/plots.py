@@ -34,6 +34,7 @@ def as_pixels(
     if x.dtype == torch.uint8: return x.movedim(1, -1).numpy()
     return _float_pixels(x, value_range).movedim(1, -1).numpy()
 
+# %% ../nbs/appendix/B_plots.ipynb #de000001
 def _check_shape(shape:tuple, axis:int)->None:
     "Refuse what has no pixels of one or three channels, along the given axis."
     if len(shape) == 2 and shape[1] == 2:

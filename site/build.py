@@ -124,7 +124,7 @@ def to_reference(text):
 
 
 def address(repository=""):
-    "The public address of the sources: from owner/name on GitHub, else from settings.ini, else none."
+    "Where the sources are public: owner/name on GitHub, else what settings.ini says, else nowhere."
     settings = ConfigParser(interpolation=None, delimiters=["="])
     settings.read(root/"settings.ini", encoding="utf-8")
     known = settings["DEFAULT"].get("git_url", "").strip().rstrip("/")
@@ -133,7 +133,8 @@ def address(repository=""):
 
 def launch(name, url):
     "What one can do with the notebook: take it, run it; if its source is public, improve it."
-    parts = [f"{{download}}`Download this notebook <{'../'*name.count('/')}_notebooks/{name}.ipynb>`"]
+    original = f"{'../'*name.count('/')}_notebooks/{name}.ipynb"
+    parts = [f"{{download}}`Download this notebook <{original}>`"]
     github = re.fullmatch(r"https://github\.com/(.+)", url)
     if github:
         binder = f"https://mybinder.org/v2/gh/{github[1]}/main?labpath=nbs/{name}.ipynb"
@@ -353,7 +354,7 @@ def build(out, repository=""):
         vendor(here/"_vendor")
         sources(src, address(repository), progress)
         sphinx(src, html, progress)
-        (html/".nojekyll").touch()           # GitHub Pages would leave out folders that begin with _
+        (html/".nojekyll").touch()           # or GitHub Pages leaves out folders that begin with _
         shutil.rmtree(html/".doctrees", ignore_errors=True)
         shutil.rmtree(out, ignore_errors=True)
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ class Progress:
     def __init__(self, stream=None):
         self.stream = sys.stdout if stream is None else stream
         self.live = self.stream.isatty()
-        self.last = (None, -100)                          # the work, and its percentage when last told
+        self.last = (None, -100)              # the work, and its percentage when last told
 
     def say(self, text):
         "A step without pages."

@@ -13,7 +13,7 @@ def is_helper(name): return name.startswith(("_", "check_"))
 
 
 def public(module):
-    "The classes and functions of a module that a user may look up, in the order in which they come."
+    "The classes and functions of a module that a user may look up, in their order."
     here = [n for n in getattr(module, "__all__", [])
             if getattr(getattr(module, n), "__module__", None) == module.__name__]
     return [n for n in here if not is_helper(n) and explains(getattr(module, n))]
@@ -36,7 +36,9 @@ def explains(value):
     if isinstance(value, type): return True
     inner = getattr(value, "__func__", getattr(value, "fget", value))
     if not inspect.isroutine(inner) or not inner.__doc__: return False
-    given = set(inspect.signature(inner).parameters) - {"self", "cls"}
+    parameters = inspect.signature(inner).parameters.values()
+    stars = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = {p.name for p in parameters if p.kind not in stars} - {"self", "cls"}
     return not given or bool(given & set(comments_of(inspect.unwrap(inner))))
 
 
@@ -91,7 +93,7 @@ def signature(name, value):
     given = [p for p in called.parameters.values() if p.name not in ("self", "cls")]
     end = f")->{type_name(called.return_annotation)}:" if (
         called.return_annotation not in (called.empty, None) and not is_class) else "):"
-    if not given: return f"{kind} {name}({end}" + (f"  # {said['return']}" if "return" in said else "")
+    if not given: return lines_of([(f"{kind} {name}({end}", said.get("return", ""))])
     rows = [(f"    {argument(p)}", said.get(p.name, "")) for p in given]
     return lines_of([(f"{kind} {name}(", ""), *rows, (end, said.get("return", ""))])
 
@@ -131,8 +133,8 @@ def page(module):
 def source_of(short, nbs):
     "The notebook that a module is made from."
     for path in nbs.rglob("*.ipynb"):
-        cells = ["".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-        if f"default_exp {short}\n" in "".join(cells[1:2]) + "\n": return path
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if f"default_exp {short}\n" in "".join(cells[1]["source"]) + "\n": return path
     raise SystemExit(f"no notebook exports {short}")
 
 

@@ -81,8 +81,8 @@ def test_saved_explorers_are_complete(chapter):
 
 
 def test_every_chapter_has_an_explorer():
-    chapters = {p.stem for p in nbs.glob("*.ipynb")} - {"index"}
-    assert chapters == {name for name in shown_in if "/" not in name}
+    chapters = {p.stem[:2] for p in nbs.glob("[0-9]*.ipynb")}          # some have two halves
+    assert chapters == {name[:2] for name in shown_in if "/" not in name}
 
 
 def test_other_pictures_other_stops():
