@@ -16,7 +16,7 @@ DIRECTIVES = ("export", "exporti", "exports")
 
 # Classes that users name: `help` and editors show what their methods' arguments are, so docstrings
 # repeat it.
-DOCUMENTED = {"DDPMPipeline", "DDPMScheduler", "UNet", "Trainer",
+DOCUMENTED = {"DDPMPipeline", "PipelineMixin", "DDPMScheduler", "UNet", "Trainer",
               "ConfigMixin", "SavedMixin", "ModelMixin"}
 
 

@@ -7,74 +7,100 @@ __all__ = ['DPI', 'BUDGET', 'Explorer', 'naming_script', 'Stopped']
 
 # %% ../nbs/appendix/C1_explorer.ipynb #e532e467
 import base64, html, io, threading
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 from .checks import check_choice, check_int
 
 # %% ../nbs/appendix/C1_explorer.ipynb #943ee28d
-DPI = 120                      # letters of 9 points are 15 pixels high, and still 9 on a phone, where the picture is narrower
+DPI = 120         # letters of 9 points are 15 pixels high; a phone shows the picture narrower, at 9
 
 class Explorer:
     "Controls, the numbers they choose, and a picture of those; a child class says which."
     name = "explorer"          # the panel's CSS class is `ddpm-` and this name
-    labels = {}                # control -> what the reader sees beside it, if not its name
+    labels:dict[str, str] = {} # control -> what the reader sees beside it, if not its name
     size = (5, 2.6)            # of the picture, inches; `DPI` pixels each
     def __init__(self,
-        **controls,            # name = the values that it can take, its default first (a `range` for the slider); the first control is the slider
+        **controls:Any,        # the values each can take, its default first; the slider comes first
     ):
-        self.controls, self.figure, self.widget, self.worker, self.lock = controls, None, None, None, threading.RLock()
+        self.controls = controls
+        self.figure:Any = None
+        self.widget:Any = None
+        self.worker:threading.Thread|None = None
+        self.lock = threading.RLock()
 
-    def allowed(self, name, others): return self.controls[name]                               # the slider's range may depend on the menus
-    def prepare(self, tick, **others): tick(1, 1)                                             # long work for a choice of the menus, kept for `numbers`
-    def numbers(self, **setting): raise NotImplementedError("a child class says what there is to see")
-    def make_figure(self): raise NotImplementedError("a child class draws")                   # fills `self.figure` for the first time
-    def draw(self, state): raise NotImplementedError("a child class draws")                   # changes what differs from state to state
+    # the slider's range may depend on the menus
+    def allowed(self, name:str, others:dict)->Any: return self.controls[name]
+    # long work for a choice of the menus, kept for `numbers`
+    def prepare(self, tick:Callable[[int, int], None], **others:Any)->None: tick(1, 1)
+    def numbers(self, **setting:Any)->Any:
+        raise NotImplementedError("a child class says what there is to see")
+
+    # fills `self.figure` for the first time; then changes what differs from state to state
+    def make_figure(self)->None: raise NotImplementedError("a child class draws")
+    def draw(self, state:Any)->None: raise NotImplementedError("a child class draws")
 
     def setting(self,
-        *values,                   # of the controls, in their order; missing or None: the default
-        **named,                   # or by name
-    )->dict:                       # control -> value, the slider last
+        *values:Any,               # of the controls, in their order; missing or None: the default
+        **named:Any,               # or by name
+    )->dict[str, Any]:             # control -> value, the slider last
         "A complete setting of the controls, checked."
-        if len(values) > len(self.controls): raise TypeError(f"there are {len(self.controls)} controls ({', '.join(self.controls)}), got {len(values)} values")
+        if len(values) > len(self.controls):
+            raise TypeError(f"there are {len(self.controls)} controls "
+                            f"({', '.join(self.controls)}), got {len(values)} values")
         for name in named: check_choice("control", name, self.controls)
         given, chosen = {**dict(zip(self.controls, values)), **named}, {}
         for name in reversed(self.controls):
             allowed, value = self.allowed(name, chosen), given.get(name)
             if value is None: value = allowed[0]
-            chosen[name] = check_int(name, value, allowed[0], allowed[-1]) if isinstance(allowed, range) else check_choice(name, value, allowed)
+            whole = isinstance(allowed, range)
+            chosen[name] = (check_int(name, value, allowed[0], allowed[-1]) if whole else
+                            check_choice(name, value, allowed))
         return chosen
 
-    def state(self, *values, **named):
+    def state(self,
+        *values:Any,               # of the controls, as for `setting`
+        **named:Any,               # or by name
+    )->Any:                        # what `numbers` returns
         "The numbers at a setting: what the picture shows."
         return self.numbers(**self.setting(*values, **named))
 
-    def render(self,
-        state,                     # what `state` returns
-        title:str,                 # above the picture
-    ):                             # Pillow image, RGB
-        "The picture of a state."
+    def first_figure(self,
+        state:Any,                 # what `state` returns
+    )->None:
+        "Make the figure and arrange it, once: arranging takes longer than drawing."
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        self.figure = Figure(figsize=self.size, dpi=DPI, layout="constrained")
+        FigureCanvasAgg(self.figure)
+        self.figure.suptitle(" ", fontsize=8)
+        self.make_figure()
+        self.draw(state)
+        for ax in self.figure.axes:
+            ax.tick_params(labelsize=8, which="both")
+            for text in (ax.title, ax.xaxis.label, ax.yaxis.label): text.set_size(9)
+        for _ in range(2): self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
+
+    def render(self,
+        state:Any,                 # what `state` returns
+        title:str,                 # above the picture
+    )->Any:                        # Pillow image, RGB
+        "The picture of a state."
         from PIL import Image
-        with self.lock:                                                                           # one thread draws at a time
-            if self.figure is None:
-                self.figure = Figure(figsize=self.size, dpi=DPI, layout="constrained")
-                FigureCanvasAgg(self.figure)
-                self.figure.suptitle(" ", fontsize=8)
-                self.make_figure(); self.draw(state)
-                for ax in self.figure.axes:
-                    ax.tick_params(labelsize=8, which="both")
-                    for text in (ax.title, ax.xaxis.label, ax.yaxis.label): text.set_size(9)
-                for _ in range(2): self.figure.draw_without_rendering()                           # arrange everything at the beginning,
-                self.figure.set_layout_engine("none")                                             # and never again: that takes longer than drawing
+        with self.lock:
+            if self.figure is None: self.first_figure(state)
             self.draw(state)
             self.figure.suptitle(title, fontsize=8)
-            self.figure.canvas.draw()                                                             # once; savefig would draw twice
-            return Image.frombuffer("RGBA", self.figure.canvas.get_width_height(), self.figure.canvas.buffer_rgba()).convert("RGB")
+            canvas = self.figure.canvas
+            canvas.draw()
+            size = canvas.get_width_height()
+            return Image.frombuffer("RGBA", size, canvas.buffer_rgba()).convert("RGB")
 
     def png(self,
-        *values,                   # of the controls, as for `setting`
-        **named,                   # or by name
+        *values:Any,               # of the controls, as for `setting`
+        **named:Any,               # or by name
     )->bytes:                      # a PNG file
         "The picture at a setting, with its caption as title."
         file, state = io.BytesIO(), self.state(*values, **named)
@@ -82,156 +108,208 @@ class Explorer:
         return file.getvalue()
 
     def small_png(self,
-        state,                     # what `state` returns
+        state:Any,                 # what `state` returns
     )->bytes:                      # a PNG file
         "The picture of a state without title and with 64 colors, about a third of the size."
         from PIL import Image
         file = io.BytesIO()
-        self.render(state, " ").quantize(64, Image.Quantize.FASTOCTREE).save(file, "PNG", optimize=True)
+        few = self.render(state, " ").quantize(64, Image.Quantize.FASTOCTREE)
+        few.save(file, "PNG", optimize=True)
         return file.getvalue()
 
     def page(self,
-        *values,                   # of the controls, as for `setting`
-        **named,                   # or by name
+        *values:Any,               # of the controls, as for `setting`
+        **named:Any,               # or by name
     )->str:                        # HTML
         "The picture at a setting, with its caption as text."
         state = self.state(*values, **named)
-        file, text = base64.b64encode(self.small_png(state)).decode(), html.escape(state.text, quote=True)
+        file = base64.b64encode(self.small_png(state)).decode()
+        text, script = (html.escape(t, quote=True) for t in (state.text, naming_script()))
         width, height = (round(DPI*s) for s in self.size)
-        return (f"<figure style='margin:0'><img src='data:image/png;base64,{file}' alt='{text}' width='{width}' height='{height}' style='max-width:100%;height:auto;border-radius:4px' onload='{html.escape(naming_script())}'>"
+        return (f"<figure style='margin:0'><img src='data:image/png;base64,{file}' alt='{text}' "
+            f"width='{width}' height='{height}' "
+            f"style='max-width:100%;height:auto;border-radius:4px' onload='{script}'>"
             f"<figcaption role='status' style='line-height:1.3'>{text}</figcaption></figure>")
 
+    def wide(self, name:str)->dict[str, Any]:
+        "What a control looks like, as options of its widget."
+        import ipywidgets as w
+        return dict(description=self.labels.get(name, name), style=dict(description_width="100px"),
+            layout=w.Layout(width="340px", max_width="98%"))
+
+    def make_controls(self)->None:
+        "The menus, and a bar, a button and a line of text for long work."
+        import ipywidgets as w
+        first, *others = self.controls
+        self.menus = {n: w.Dropdown(options=list(self.controls[n]), **self.wide(n)) for n in others}
+        # what the picture shows; a menu may be ahead of it
+        self.shown = {n: m.value for n, m in self.menus.items()}
+        self.bar = w.IntProgress(description="working", style=dict(description_width="100px"))
+        self.cancel, self.note = w.Button(description="Cancel"), w.HTML()
+        self.busy = w.HBox([self.bar, self.cancel], layout=w.Layout(display="none"))
+        for menu in self.menus.values(): menu.observe(self.asked, "value")
+        self.cancel.on_click(lambda _: self.stopping.set())
+
+    def panel(self,
+        frames:Iterable|None=None,   # slider values to draw beforehand; None: live, with a kernel
+    )->Any:                          # self; the panel is its `.widget`, which a notebook shows
+        "Put the controls around the picture."
+        import ipywidgets as w
+        self.make_controls()
+        links = self.live_panel() if frames is None else self.panel_of_frames(frames)
+        links.append(self.play_button())
+        rows = w.Layout(flex_flow="row wrap")
+        menus = w.HBox(list(self.menus.values()), layout=rows)
+        for box in [menus] if frames is not None else [menus, self.slider, self.play]:
+            box.add_class("ddpm-needs-kernel")
+        self.widget = w.VBox([self.picture, w.HBox([self.play, self.slider], layout=rows),
+            menus, self.busy, self.note, w.Stack(links, selected_index=None)])
+        for name in ("ddpm-explorer", f"ddpm-{self.name}"): self.widget.add_class(name)
+        return self
+
+    def live_panel(self)->list:
+        "A slider with all its values and a picture that Python draws; no links."
+        import ipywidgets as w
+        first = next(iter(self.controls))
+        allowed, self.fractions = self.allowed(first, self.shown), None
+        whole = isinstance(allowed, range)
+        where = dict(min=allowed[0], max=allowed[-1]) if whole else dict(options=allowed)
+        self.slider = (w.IntSlider if whole else w.SelectionSlider)(**where, **self.wide(first))
+        self.picture = w.HTML(self.page(**self.shown))
+        self.slider.observe(self.slid, "value")
+        return []
+
+    def panel_of_frames(self, frames:Iterable)->list:
+        "The slider and its pictures, linked in the browser; the link comes back, in a list."
+        import ipywidgets as w
+        name, frames = next(iter(self.controls)), list(frames)
+        if not frames:
+            raise ValueError("frames is empty: name at least one value of the slider, "
+                             "or use None for the live form")
+        for value in frames: self.setting(**{**self.shown, name: value})
+        allowed = self.allowed(name, self.shown)
+        self.fractions = [allowed.index(value)/max(len(allowed)-1, 1) for value in frames]
+        pages = [self.page(**{**self.shown, name: value}) for value in frames]
+        if (size := sum(map(len, pages))) > BUDGET:
+            raise ValueError(f"frames has {len(frames)} pictures, which take {size:,} characters "
+                             f"of at most {BUDGET:,}: use at most {len(frames)*BUDGET//size}")
+        self.slider = w.SelectionSlider(options=self.stops(frames), **self.wide(name))
+        self.picture = w.Stack([w.HTML(p) for p in pages], selected_index=0)
+        return [w.jslink((self.slider, "index"), (self.picture, "selected_index"))]
+
     def at_fractions(self,
-        fractions,                 # of the slider's way, each in [0, 1]
-        **others,                  # values of the menus
+        fractions:list[float],     # of the slider's way, each in [0, 1]
+        **others:Any,              # values of the menus
     )->list:                       # values of the slider
         "Where on the slider the frames stand, for any range that the menus give it."
         allowed = self.allowed(next(iter(self.controls)), others)
         return [allowed[round(f*(len(allowed)-1))] for f in fractions]
 
-    def panel(self,
-        frames=None,               # the slider's values to draw beforehand; None: draw whatever the slider says, which needs a kernel
-    ):                             # self; the panel is its `.widget`, which a notebook shows
-        "Put the controls around the picture."
-        import ipywidgets as w
-        first, *others = self.controls
-        wide = lambda name: dict(description=self.labels.get(name, name), style=dict(description_width="100px"), layout=w.Layout(width="340px", max_width="98%"))
-        self.menus = {n: w.Dropdown(options=list(self.controls[n]), **wide(n)) for n in others}
-        self.shown = {n: m.value for n, m in self.menus.items()}                                  # what the picture shows; a menu may be ahead of it
-        self.bar, self.cancel, self.note = w.IntProgress(description="working", style=dict(description_width="100px")), w.Button(description="Cancel"), w.HTML()
-        self.busy = w.HBox([self.bar, self.cancel], layout=w.Layout(display="none"))
-        allowed, self.fractions = self.allowed(first, self.shown), None
-        if frames is None:
-            self.slider = w.IntSlider(allowed[0], allowed[0], allowed[-1], **wide(first)) if isinstance(allowed, range) else w.SelectionSlider(options=allowed, **wide(first))
-            self.picture, links = w.HTML(self.page(**self.shown)), []
-            self.slider.observe(self.slid, "value")
-        else: links = self.panel_of_frames(frames, allowed, wide)
-        links.append(self.play_button())
-        asks = [w.HBox(list(self.menus.values()), layout=w.Layout(flex_flow="row wrap")), self.busy, self.note]
-        for box in asks[:1] if frames is not None else [*asks[:1], self.slider, self.play]: box.add_class("ddpm-needs-kernel")
-        for menu in self.menus.values(): menu.observe(self.asked, "value")
-        self.cancel.on_click(lambda _: self.stopping.set())
-        self.widget = w.VBox([self.picture, w.HBox([self.play, self.slider], layout=w.Layout(flex_flow="row wrap")), *asks, w.Stack(links, selected_index=None)])
-        for name in ("ddpm-explorer", f"ddpm-{self.name}"): self.widget.add_class(name)
-        return self
+    def stops(self, values:list)->list[tuple[str, int]]:
+        "What the slider says at each picture."
+        return [(str(v), i) for i, v in enumerate(values)]
 
-    def panel_of_frames(self, frames, allowed, wide):
-        "The slider and its pictures, linked in the browser; the link comes back, in a list."
+    def play_button(self)->Any:
+        "The play button; its link to the slider comes back."
         import ipywidgets as w
-        name, frames = next(iter(self.controls)), list(frames)
-        if not frames: raise ValueError("frames is empty: name at least one value of the slider, or use None for the live form")
-        for value in frames: self.setting(**{**self.shown, name: value})
-        self.fractions = [allowed.index(value)/max(len(allowed)-1, 1) for value in frames]
-        pages = [self.page(**{**self.shown, name: value}) for value in frames]
-        if (size := sum(map(len, pages))) > BUDGET: raise ValueError(f"frames has {len(frames)} pictures, which take {size:,} characters of at most {BUDGET:,}: use at most {len(frames)*BUDGET//size}")
-        self.slider = w.SelectionSlider(options=self.stops(frames), **wide(name))
-        self.picture = w.Stack([w.HTML(p) for p in pages], selected_index=0)
-        return [w.jslink((self.slider, "index"), (self.picture, "selected_index"))]
-
-    def stops(self, values): return [(str(v), i) for i, v in enumerate(values)]          # what the slider says at each picture
-
-    def play_button(self):
-        "The play button, about forty pictures for the whole way; its link to the slider comes back."
-        import ipywidgets as w
-        low, high, place = (self.slider.min, self.slider.max, "value") if isinstance(self.slider, w.IntSlider) else (0, len(self.slider.options)-1, "index")
+        low, high, place = 0, len(getattr(self.slider, "options", ()))-1, "index"
+        if isinstance(self.slider, w.IntSlider):
+            low, high, place = self.slider.min, self.slider.max, "value"
         step = 1 if self.fractions else max((high-low)//40, 1)
-        self.play = w.Play(value=low, min=low, max=high, step=step, interval=400, tooltip="play or pause, back to the start, repeat")
+        self.play = w.Play(value=low, min=low, max=high, step=step, interval=400,
+            tooltip="play or pause, back to the start, repeat")
         return w.jslink((self.play, "value"), (self.slider, place))
 
-    def slid(self, _):
+    def slid(self, _:Any)->None:
         "The slider of the live form has moved."
         self.picture.value = self.page(self.slider.value, **self.shown)
 
-    def asked(self, _=None):
+    def asked(self, _:Any=None)->None:
         "A menu has moved: find out what it asks for, without holding up the notebook."
         last, self.stopping = getattr(self, "stopping", None), threading.Event()
-        if last is not None: last.set(); self.worker.join()
-        self.worker = threading.Thread(target=self.compute, args=({n: m.value for n, m in self.menus.items()}, self.stopping), daemon=True)
+        if last is not None and self.worker is not None:
+            last.set()
+            self.worker.join()
+        wanted = {n: m.value for n, m in self.menus.items()}
+        work = dict(target=self.compute, args=(wanted, self.stopping), daemon=True)
+        self.worker = threading.Thread(**work)
         self.worker.start()
 
-    def wait(self):
+    def wait(self)->None:
         "Return when the panel shows what its menus say."
         if self.worker is not None: self.worker.join()
 
+    def new_pages(self, tick:Callable[[int, int], None], others:dict)->list[str]:
+        "The pictures for new values of the menus."
+        self.prepare(tick, **others)
+        if self.fractions is not None: at = self.at_fractions(self.fractions, **others)
+        else: at = [min(self.slider.value, self.allowed(next(iter(self.controls)), others)[-1])]
+        pages = []
+        for i, value in enumerate(at):
+            tick(i, len(at))
+            pages.append(self.page(value, **others))
+        return pages
+
     def compute(self,
-        others:dict,               # value of each menu
-        stopping,                  # a threading.Event: set to stop
-    ):
-        "The pictures for new values of the menus: all of them, or none."
+        others:dict[str, Any],     # value of each menu
+        stopping:threading.Event,  # set to stop
+    )->None:
+        "Compute and show new pictures; what goes wrong becomes a line of text."
         def tick(done, total):
             if stopping.is_set(): raise Stopped
             self.bar.max, self.bar.value = total, done
         self.note.value, self.busy.layout.display = "", "flex"
-        try:
-            self.prepare(tick, **others)
-            at = [min(self.slider.value, self.allowed(next(iter(self.controls)), others)[-1])] if self.fractions is None else self.at_fractions(self.fractions, **others)
-            pages = []
-            for i, value in enumerate(at):
-                tick(i, len(at))
-                pages.append(self.page(value, **others))
-            self.show_pages(pages, others)
+        try: self.show_pages(self.new_pages(tick, others), others)
         except Exception as e:
-            if not isinstance(e, Stopped): self.note.value = f"<span role='alert'>{html.escape(f'{type(e).__name__}: {e}')}</span>"
-            if self.stopping is stopping: self.set_menus(self.shown)                              # else another choice is already on its way
+            if not isinstance(e, Stopped):
+                said = html.escape(f"{type(e).__name__}: {e}")
+                self.note.value = f"<span role='alert'>{said}</span>"
+            # else another choice is already on its way
+            if self.stopping is stopping: self.set_menus(self.shown)
         finally: self.busy.layout.display = "none"
 
-    def show_pages(self, pages, others):
+    def show_pages(self, pages:list[str], others:dict)->None:
         "New pictures for old, in one go."
         self.shown = others
         if self.fractions is None:
             self.slider.unobserve(self.slid, "value")
             allowed = self.allowed(next(iter(self.controls)), others)
-            if isinstance(allowed, range): self.slider.max = self.play.max = allowed[-1]          # which lowers the slider if it must
+            # which lowers the slider if it must
+            if isinstance(allowed, range): self.slider.max = self.play.max = allowed[-1]
             self.slider.observe(self.slid, "value")
             self.picture.value = pages[0]
-        else:
-            for child, page in zip(self.picture.children, pages): child.value = page
-            stops, here = self.stops(self.at_fractions(self.fractions, **others)), self.slider.index
-            if stops != list(self.slider.options): self.slider.options = stops; self.slider.index = here
+            return
+        for child, page in zip(self.picture.children, pages): child.value = page
+        stops, here = self.stops(self.at_fractions(self.fractions, **others)), self.slider.index
+        if stops != list(self.slider.options):
+            self.slider.options = stops
+            self.slider.index = here
 
-    def set_menus(self, values):
+    def set_menus(self, values:dict[str, Any])->None:
         "Set the menus without asking for anything."
         for name, menu in self.menus.items():
             menu.unobserve(self.asked, "value")
             menu.value = values[name]
             menu.observe(self.asked, "value")
 
-    def close(self):
+    def close(self)->None:
         "Take the panel's widgets out of the notebook."
         self.wait()
-        def below(widget): return [widget, *(w for child in getattr(widget, "children", ()) for w in below(child))]
-        for widget in below(self.widget): widget.close()
+        def below(widget):
+            yield widget
+            for child in getattr(widget, "children", ()): yield from below(child)
+        for widget in list(below(self.widget)): widget.close()
 
-    def _ipython_display_(self):
+    def _ipython_display_(self)->None:
         "A notebook shows the panel, if there is one, else the first picture."
         from IPython.display import Image, display
         display(self.widget if self.widget is not None else Image(self.png()))
 
 # %% ../nbs/appendix/C1_explorer.ipynb #7fcc815d
-BUDGET = 400_000               # characters that the pictures of one panel may take in a saved notebook
+BUDGET = 400_000    # characters that the pictures of one panel may take in a saved notebook
 
 @lru_cache
-def naming_script()->str:
+def naming_script()->str:      # one line of JavaScript
     "What a picture runs in the browser when it arrives: it names the controls for screen readers."
     lines = (files("ddpm_edu")/"assets"/"explorer.js").read_text(encoding="utf-8").splitlines()
     return "".join(line.strip() for line in lines if not line.startswith("//"))

@@ -8,67 +8,92 @@ __all__ = ['COLORS', 'STYLES', 'as_pixels', 'make_grid', 'show_images', 'plot_sc
 
 # %% ../nbs/appendix/B_plots.ipynb #6a13e75f
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 import torch
 from torch import Tensor
 from .checks import check_int, check_number
 
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")   # Okabe and Ito's palette, safe for color-blind readers
-STYLES = ("-", "--", "-.", ":")                                                           # and for readers of a black-and-white print
+# Okabe and Ito's palette, safe for color-blind readers
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")                     # and for readers of a black-and-white print
 
 # %% ../nbs/appendix/B_plots.ipynb #11f08fea
 def as_pixels(
-    images,                        # tensor (B, C, H, W), array (B, H, W, C), or a list of Pillow images of one size; C is 1 or 3
-    value_range:tuple|None=None,   # the values of black and white, such as (-1, 1); None: (0, 1), and nothing may lie outside
-):                                 # numpy array of bytes, (B, H, W, C)
+    images:Any,          # tensor (B, C, H, W), array (B, H, W, C), or Pillow images; C is 1 or 3
+    # the values of black and white, such as (-1, 1); None: (0, 1), and nothing may lie outside
+    value_range:tuple[float, float]|None=None,
+)->Any:                  # numpy array of bytes, (B, H, W, C)
     "Images of any kind as bytes, channel last."
     import numpy as np
     if hasattr(images, "convert"): images = [images]
     if isinstance(images, (list, tuple)): return _pil_pixels(images)
-    x = images.detach().cpu() if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images)).movedim(-1, 1) if np.ndim(images) == 4 else images
-    if np.ndim(x) == 2 and x.shape[1] == 2: raise ValueError(f"images of shape {tuple(x.shape)} are points in the plane: use plot_points")
-    if np.ndim(x) != 4 or x.shape[1] not in (1, 3):
-        raise ValueError(f"images must be a tensor (B, C, H, W) or an array (B, H, W, C) with C = 1 or 3, got shape {tuple(np.shape(images))}; add missing axes, as in images[None]")
-    if not len(x): raise ValueError("images is empty")
+    _check_shape(tuple(np.shape(images)), 1 if isinstance(images, Tensor) else 3)
+    if isinstance(images, Tensor): x = images.detach().cpu()
+    else: x = torch.as_tensor(np.asarray(images), device="cpu").movedim(-1, 1)
     if x.dtype == torch.uint8: return x.movedim(1, -1).numpy()
     return _float_pixels(x, value_range).movedim(1, -1).numpy()
 
+# %% ../nbs/appendix/B_plots.ipynb #de000001
+def _check_shape(shape:tuple, axis:int)->None:
+    "Refuse what has no pixels of one or three channels, along the given axis."
+    if len(shape) == 2 and shape[1] == 2:
+        raise ValueError(f"images of shape {shape} are points in the plane: use plot_points")
+    if len(shape) != 4:
+        raise ValueError("images must be a tensor (B, C, H, W) or an array (B, H, W, C), "
+                         f"got shape {shape}; add missing axes, as in images[None]")
+    if not shape[0]: raise ValueError("images is empty")
+    if shape[axis] in (1, 3): return
+    one, layout = {1: ("images[:, :1]", "(B, C, H, W)"),
+                   3: ("images[..., :1]", "(B, H, W, C)")}[axis]
+    raise ValueError(f"images must have C = 1 (gray) or 3 (color) channels, got {shape[axis]} in "
+                     f"shape {shape}, read as {layout}; show one of them, as in {one}")
+
 # %% ../nbs/appendix/B_plots.ipynb #971231c1
-def _pil_pixels(images):
+def _pil_pixels(images:Sequence)->Any:
     "A list of Pillow images, gray or colored, of one size."
     import numpy as np
-    if not images or not all(hasattr(im, "convert") for im in images): raise TypeError("images must be a tensor, an array or a list of Pillow images, not empty")
-    if len(sizes := {im.size for im in images}) > 1: raise ValueError(f"images must have one size, got {sorted(sizes)}")
+    if not images or not all(hasattr(im, "convert") for im in images):
+        raise TypeError("images must be a tensor, an array or a list of Pillow images, not empty")
+    if len(sizes := {im.size for im in images}) > 1:
+        raise ValueError(f"images must have one size, got {sorted(sizes)}")
     mode = "L" if all(im.mode in ("1", "L") for im in images) else "RGB"
     x = np.stack([np.asarray(im.convert(mode)) for im in images])
     return x[..., None] if mode == "L" else x                                     # (B, H, W, C)
 
-def _float_pixels(x, value_range):
+def _float_pixels(x:Tensor, value_range:tuple[float, float]|None)->Tensor:
     "Floating point to bytes: `value_range` becomes 0..255."
-    if not x.is_floating_point(): raise TypeError(f"images must hold bytes (uint8) or floating-point values, got {x.dtype}")
+    if not x.is_floating_point():
+        raise TypeError("images must hold bytes (uint8) or floating-point values, "
+                        f"got {x.dtype}")
     x = x.float()
-    if not x.isfinite().all(): raise ValueError("images hold values that are not finite (NaN or infinity)")
+    if not x.isfinite().all():
+        raise ValueError("images hold values that are not finite (NaN or infinity)")
     if value_range is None and (x.min() < -1e-3 or x.max() > 1.001):
-        raise ValueError(f"images lie in [{x.min():.3g}, {x.max():.3g}], not in [0, 1]: say which values are black and white, such as value_range=(-1, 1)")
+        raise ValueError(f"images lie in [{x.min():.3g}, {x.max():.3g}], not in [0, 1]: say which "
+                         "values are black and white, such as value_range=(-1, 1)")
     lo, hi = value_range or (0, 1)
     check_number("value_range[1]", hi, check_number("value_range[0]", lo), open_lo=True)
     return ((x-lo)/(hi-lo)*255).round().clamp(0, 255).to(torch.uint8)
 
 # %% ../nbs/appendix/B_plots.ipynb #0ad0e911
 def make_grid(
-    images,                        # tensor (B, C, H, W), array (B, H, W, C), or a list of Pillow images; C is 1 or 3
+    images:Any,                    # tensor (B, C, H, W), array (B, H, W, C), or Pillow images
     ncols:int|None=None,           # images in a row; None: as square as can be
-    pad=2,                         # white pixels around each image; or a pair: (between rows, between columns)
-    value_range:tuple|None=None,   # the values of black and white; None: (0, 1), and nothing may lie outside
+    pad:int|tuple[int, int]=2,     # white pixels around each; a pair: between rows, columns
+    # the values of black and white; None: (0, 1), and nothing may lie outside
+    value_range:tuple[float, float]|None=None,
     scale:int=1,                   # each pixel becomes a square of this many pixels
-):                                 # Pillow image, mode "L" or "RGB"
+)->Any:                            # Pillow image, mode "L" or "RGB"
     "Put images into a grid, row by row."
     import numpy as np
     from PIL import Image
-    x = as_pixels(images, value_range)                                                # (B, H, W, C)
     check_int("scale", scale)
-    ncols = min(len(x), check_int("ncols", ncols)) if ncols is not None else math.ceil(math.sqrt(len(x)))
+    if ncols is not None: check_int("ncols", ncols)
     pv, ph = pad if isinstance(pad, (tuple, list)) else (pad, pad)
-    check_int("pad", pv, 0); check_int("pad", ph, 0)
+    for white in (pv, ph): check_int("pad", white, 0)
+    x = as_pixels(images, value_range)                                            # (B, H, W, C)
+    ncols = min(len(x), ncols or math.ceil(math.sqrt(len(x))))
     x = x.repeat(scale, 1).repeat(scale, 2)
     B, H, W, C = x.shape
     nrows = math.ceil(B/ncols)
@@ -80,64 +105,76 @@ def make_grid(
 
 # %% ../nbs/appendix/B_plots.ipynb #3c67447f
 def show_images(
-    images,                        # tensor (B, C, H, W), array (B, H, W, C), or a list of Pillow images; C is 1 or 3
+    images:Any,                    # tensor (B, C, H, W), array (B, H, W, C), or Pillow images
     ncols:int=8,                   # images in a row
-    titles=None,                   # a text above each image
-    value_range:tuple|None=None,   # the values of black and white; None: (0, 1), and nothing may lie outside
+    titles:Sequence[str]|None=None,   # a text above each image
+    # the values of black and white; None: (0, 1), and nothing may lie outside
+    value_range:tuple[float, float]|None=None,
     title:str="",                  # a text above the figure
     size:float=0.85,               # width of an image, in inches
-    ax=None,                       # matplotlib axes to draw in; None: a new figure
-):                                 # the axes
+    ax:Any=None,                   # matplotlib axes to draw in; None: a new figure
+)->Any:                            # the axes
     "Show images as a grid."
     import matplotlib.pyplot as plt
     x = as_pixels(images, value_range)
     B, H, W, _ = x.shape
-    ncols = min(B, check_int("ncols", ncols))
-    if titles is not None and len(titles) != B: raise ValueError(f"titles must have one text for each of the {B} images, got {len(titles)}")
-    pv, ph = (math.ceil(0.3*H*0.85/size) if titles is not None else max(1, H//16)), max(1, W//16)
-    grid = make_grid(torch.as_tensor(x.copy()).movedim(-1, 1), ncols, (pv, ph))
-    if ax is None: _, ax = plt.subplots(figsize=(size*ncols, size*ncols*grid.height/grid.width + (0.3 if title else 0)), layout="constrained")
+    ncols, texts = min(B, check_int("ncols", ncols)), [] if titles is None else titles
+    if titles is not None and len(titles) != B:
+        raise ValueError(f"titles must have one text for each of the {B} images, got {len(titles)}")
+    pv = math.ceil(0.3*H*0.85/size) if titles is not None else max(1, H//16)
+    ph = max(1, W//16)
+    grid = make_grid(torch.as_tensor(x.copy(), device="cpu").movedim(-1, 1), ncols, (pv, ph))
+    if ax is None:
+        height = size*ncols*grid.height/grid.width + (0.3 if title else 0)
+        _, ax = plt.subplots(figsize=(size*ncols, height), layout="constrained")
     ax.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     ax.set_axis_off()
-    for i, text in enumerate(titles if titles is not None else []):
-        ax.text(ph + i%ncols*(W+ph) + W/2, pv + i//ncols*(H+pv) - 0.04*H, text, ha="center", va="bottom", fontsize=8)
+    for i, text in enumerate(texts):
+        left, top = ph + i%ncols*(W+ph), pv + i//ncols*(H+pv)
+        ax.text(left + W/2, top - 0.04*H, text, ha="center", va="bottom", fontsize=8)
     if title: ax.set_title(title, fontsize=10)
     return ax
 
 # %% ../nbs/appendix/B_plots.ipynb #5b6d20c8
 def plot_schedules(
-    schedules,      # name -> schedule (anything with `alphas_cumprod`, a tensor (T,)), as a dictionary
-    axes=None,      # two matplotlib axes; None: a new figure
-):                  # the two axes
+    schedules:Mapping[str, Any],   # name -> anything with `alphas_cumprod`, a tensor (T,)
+    axes:Any=None,                 # two matplotlib axes; None: a new figure
+)->Any:                            # the two axes
     r"Plot $\bar\alpha_t$ and $\log\mathrm{SNR}(t)$ of one or more schedules."
     import matplotlib.pyplot as plt
-    if not hasattr(schedules, "items"): raise TypeError(f"schedules must be a dictionary from name to schedule, got {type(schedules).__name__}")
+    if not hasattr(schedules, "items"):
+        raise TypeError("schedules must be a dictionary from name to schedule, "
+                        f"got {type(schedules).__name__}")
     if axes is None: _, axes = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
+    left, right = axes
     for i, (name, schedule) in enumerate(schedules.items()):
-        abar = torch.as_tensor(schedule.alphas_cumprod).double().cpu()                # (T,)
+        abar = torch.as_tensor(schedule.alphas_cumprod, device="cpu").double()    # (T,)
         look = dict(label=name, color=COLORS[i % len(COLORS)], linestyle=STYLES[i % len(STYLES)])
-        axes[0].plot(range(len(abar)), abar, **look)
-        axes[1].plot(range(len(abar)), torch.logit(abar), **look)                     # log(abar/(1-abar))
-    axes[0].set(xlabel="timestep $t$", ylabel=r"$\bar\alpha_t$", title="signal left", ylim=(-0.02, 1.02))
-    axes[1].set(xlabel="timestep $t$", ylabel=r"$\log\,\mathrm{SNR}(t)$", title="signal against noise")
-    axes[1].set_ylim(bottom=max(axes[1].get_ylim()[0], -20))                          # below, all is noise
-    axes[1].axhline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes[1].legend(frameon=False, loc="lower left")
+        left.plot(range(len(abar)), abar, **look)
+        right.plot(range(len(abar)), torch.logit(abar), **look)   # log(abar/(1-abar))
+    for ax in axes: ax.set_xlabel("timestep $t$")
+    left.set(ylabel=r"$\bar\alpha_t$", title="signal left", ylim=(-0.02, 1.02))
+    right.set(ylabel=r"$\log\,\mathrm{SNR}(t)$", title="signal against noise")
+    right.set_ylim(bottom=max(right.get_ylim()[0], -20))   # below, all is noise
+    right.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+    right.legend(frameon=False, loc="lower left")
     return axes
 
 # %% ../nbs/appendix/B_plots.ipynb #15221d34
 def plot_points(
-    x,                    # points, (N, 2)
-    ax=None,              # matplotlib axes; None: a new figure
+    x:Any,                # points, (N, 2)
+    ax:Any=None,          # matplotlib axes; None: a new figure
     color:str=COLORS[0],  # color of the points
     label:str|None=None,  # name for the legend
     lim:float|None=None,  # both axes run from -lim to lim; None: chosen to show all
     size:float=3.,        # area of a point, in points squared
-):                        # the axes
+)->Any:                   # the axes
     "Scatter plot of points in the plane, with equal axes."
     import matplotlib.pyplot as plt
-    x = torch.as_tensor(x).detach().cpu()
-    if x.ndim != 2 or x.shape[1] != 2: raise ValueError(f"x must hold points in the plane, shape (N, 2), got {tuple(x.shape)}")
+    x = torch.as_tensor(x, device="cpu").detach()
+    if x.ndim != 2 or x.shape[1] != 2:
+        raise ValueError(f"x must hold points in the plane, shape (N, 2), got {tuple(x.shape)}")
+    x = x.double()                                       # whatever its type, matplotlib can draw it
     if ax is None: _, ax = plt.subplots(figsize=(3, 3), layout="constrained")
     ax.scatter(x[:, 0], x[:, 1], s=size, color=color, label=label, linewidths=0, alpha=0.6)
     lim = lim or 1.05*float(x.abs().max())
@@ -146,30 +183,39 @@ def plot_points(
 
 # %% ../nbs/appendix/B_plots.ipynb #72d3c377
 def plot_trajectory(
-    xs,                            # x_t at K times: (K, B, C, H, W) images or (K, N, 2) points; a tensor or a list of tensors
-    ts,                            # the K timesteps
-    value_range:tuple|None=None,   # for images: the values of black and white; None: (0, 1)
+    xs:Tensor|Sequence[Tensor],    # x_t at K times: images (K, B, C, H, W) or points (K, N, 2)
+    ts:Sequence,                   # the K timesteps
+    value_range:tuple[float, float]|None=None,   # for images: black and white; None: (0, 1)
     size:float=0.85,               # width of an image in inches; points get twice as much
-):                                 # the axes; for points, K of them
+)->Any:                            # the axes; for points, K of them
     "Show how $x_t$ changes with $t$: one column a time."
     import matplotlib.pyplot as plt
-    x = torch.stack(list(xs)).detach().cpu() if isinstance(xs, (list, tuple)) else xs.detach().cpu()
-    if len(ts) != len(x): raise ValueError(f"ts must have one timestep for each of the {len(x)} states in xs, got {len(ts)}")
-    if x.ndim not in (3, 5): raise ValueError(f"xs must have shape (K, B, C, H, W) for images or (K, N, 2) for points, got {tuple(x.shape)}")
+    x = (xs if isinstance(xs, Tensor) else torch.stack(list(xs))).detach().cpu()
+    if len(ts) != len(x):
+        raise ValueError(f"ts must have one timestep for each of the {len(x)} states in xs, "
+                         f"got {len(ts)}")
+    if x.ndim not in (3, 5):
+        raise ValueError("xs must have shape (K, B, C, H, W) for images or (K, N, 2) for points, "
+                         f"got {tuple(x.shape)}")
     if x.ndim == 5: return _image_trajectory(x, ts, value_range, size)
-    _, axes = plt.subplots(1, len(x), figsize=(2*size*len(x), 2*size+0.3), layout="constrained", squeeze=False)
+    _, axes = plt.subplots(1, len(x), figsize=(2*size*len(x), 2*size+0.3),
+        layout="constrained", squeeze=False)
     for ax, points, t in zip(axes[0], x, ts):
         plot_points(points, ax, lim=1.05*float(x.abs().max()), size=1.5)
         ax.set(title=f"$t$ = {int(t)}", xticks=[], yticks=[])
     return axes[0]
 
-def _image_trajectory(x, ts, value_range, size):
+# %% ../nbs/appendix/B_plots.ipynb #bb100008
+def _image_trajectory(x:Tensor, ts:Sequence, value_range:tuple[float, float]|None, size:float)->Any:
     "A row for each image, a column for each time, the times below."
     import matplotlib.pyplot as plt
     K, B, _, H, W = x.shape
-    grid = make_grid(x.transpose(0, 1).flatten(0, 1), ncols=K, pad=1, value_range=value_range)
+    rows = x.transpose(0, 1).flatten(0, 1)                                     # (B*K, C, H, W)
+    grid = make_grid(rows, ncols=K, pad=1, value_range=value_range)
     _, ax = plt.subplots(figsize=(size*K, size*B*H/W + 0.5), layout="constrained")
     ax.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    ax.set(xticks=[1 + i*(W+1) + (W-1)/2 for i in range(K)], xticklabels=[str(int(t)) for t in ts], yticks=[], xlabel="timestep $t$")
-    ax.tick_params(length=0); ax.spines[:].set_visible(False)
+    ax.set_xticks([1 + i*(W+1) + (W-1)/2 for i in range(K)], [str(int(t)) for t in ts])
+    ax.set(yticks=[], xlabel="timestep $t$")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
     return ax

@@ -54,7 +54,7 @@ def implicit_score_matching(
     x = x.detach().requires_grad_()
     s = model(x)                                                        # (N, D)
     check_floats("the model's score", s, x)
-    divergence = 0.
+    divergence = x.new_zeros(len(x))
     for i in range(x.shape[1]):
         slope, = torch.autograd.grad(s[:, i].sum(), x, create_graph=True)
         divergence = divergence + slope[:, i]                           # (N,)

@@ -208,6 +208,7 @@ def density_test(
 # %% ../nbs/appendix/A2_toys.ipynb #7a0b1c29
 class PointNet(nn.Module):
     "Predicts the noise in points of the plane."
+    frequencies:Tensor                       # of the waves through which the time is seen, (waves,)
     def __init__(self,
         width:int=128,    # of the layers
         waves:int=32,     # how many wavelengths the time is seen through

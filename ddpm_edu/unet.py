@@ -52,6 +52,9 @@ class UNet(ModelMixin, nn.Module):
     # as checkpoints of 2022 call the attention's matrices
     old_names = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
     _supports_gradient_checkpointing = True
+    # what diffusers' tools ask before they split, cast or offload a network
+    _no_split_modules = _keep_in_fp32_modules = None
+    _supports_group_offloading, _deprecated_kwargs = False, ()
 
     @register_to_config
     def __init__(self,

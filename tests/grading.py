@@ -1,8 +1,9 @@
-"""Grade many submissions without a kernel for each: a process forked for every one runs its cells in order.
+"""Grade many submissions without a kernel for each: a process forked for each runs its cells.
 
-nbgrader's own result is what counts. A kernel takes seconds to start, and a class of wrong answers is some hundreds, so
-`test_assignments.py` grades the mass this way and shows for some of them that nbgrader gives the same scores.
-`python grading.py <jobs.json` takes a list of lists of cells and prints a list of {"scores": ..., "said": ..., "seconds": ...}.
+nbgrader's own result is what counts. A kernel takes seconds to start, and a class of wrong answers
+is some hundreds, so `test_assignments.py` grades the mass this way and shows for some of them that
+nbgrader gives the same scores. `python grading.py <jobs.json` takes a list of lists of cells and
+prints a list of {"scores": ..., "said": ..., "seconds": ...}.
 """
 import json
 import os
@@ -26,9 +27,15 @@ def notebook(n):
     return nb, {c["metadata"]["nbgrader"]["grade_id"]: c for c in nb["cells"]}
 
 
+def points_of(cell):
+    "Points of a cell that is graded automatically, else 0."
+    label = cell["metadata"]["nbgrader"]
+    return label.get("points", 0) if label["grade"] and cell["cell_type"] == "code" else 0
+
+
 def points(n):
     "Points of the questions that are graded automatically, {'q1-test': 2, ...}."
-    return {i: c["metadata"]["nbgrader"]["points"] for i, c in notebook(n)[1].items() if c["metadata"]["nbgrader"]["grade"] and c["cell_type"] == "code"}
+    return {i: points_of(c) for i, c in notebook(n)[1].items() if points_of(c)}
 
 
 def written(solution, body):
@@ -39,9 +46,9 @@ def written(solution, body):
 
 
 def submission(n, answers):
-    "The code cells of a submission as autograde runs it: the source's tests, the reference where `answers` has nothing."
-    nb, cells = notebook(n)
-    return [[i, answers.get(i, c["source"]), c["metadata"]["nbgrader"].get("points", 0) if c["metadata"]["nbgrader"]["grade"] else 0] for i, c in cells.items() if c["cell_type"] == "code"]
+    "A submission's code cells as autograde runs them; the reference where `answers` has nothing."
+    code = {i: c for i, c in notebook(n)[1].items() if c["cell_type"] == "code"}
+    return [[i, answers.get(i, c["source"]), points_of(c)] for i, c in code.items()]
 
 
 def run_cells(cells, write):
@@ -71,12 +78,14 @@ def grade(cells, seconds=300):
     os.close(write)
     with os.fdopen(read) as pipe: text = pipe.read()
     os.waitpid(child, 0)
-    return {**(json.loads(text) if text else {"scores": {}, "said": {}}), "seconds": time.monotonic() - start}
+    done = json.loads(text) if text else {"scores": {}, "said": {}}
+    return {**done, "seconds": time.monotonic() - start}
 
 
 def grade_all(jobs, log=None):
     "Grade a list of submissions in a process of its own, two at a time."
-    done = subprocess.run([sys.executable, __file__], input=json.dumps(jobs), capture_output=True, text=True)
+    done = subprocess.run([sys.executable, __file__], input=json.dumps(jobs), capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -85,4 +94,6 @@ if __name__ == "__main__":
     import torch
     torch.set_num_threads(1)                                   # threads do not survive a fork
     import numpy, ddpm_edu.course.grader  # noqa: E401, F401  (once, for all the forks)
-    with get_context("fork").Pool(max(2, min(4, os.cpu_count() or 2))) as pool: print(json.dumps(pool.map(grade, json.load(sys.stdin), chunksize=1)))
+    workers = max(2, min(4, os.cpu_count() or 2))
+    with get_context("fork").Pool(workers) as pool:
+        print(json.dumps(pool.map(grade, json.load(sys.stdin), chunksize=1)))

@@ -1,72 +1,91 @@
-"Deliberate one-line mistakes in chapters 1 to 4: each chapter, run with one of them, must fail in a check of its own."
+"Deliberate one-line mistakes in chapters 1 to 4: each must fail in a check of its own chapter."
 import pytest
 
 from mutants import chapter_cells, listed, run_mutants
 
 mistakes = {
     "01_forward_process": [
-        ("return torch.linspace(beta_start**0.5, beta_end**0.5, T, dtype=torch.float32)**2", "return torch.linspace(beta_start**0.5, beta_end**0.5, T, dtype=torch.float32)"),
+        ("return line(beta_start**0.5, beta_end**0.5)**2",
+         "return line(beta_start**0.5, beta_end**0.5)"),
         ("(beta_end - beta_start) + beta_start", "(beta_end - beta_start)"),
         ("(u + 0.008)/1.008", "u/1.008"),
         ("min(1 - remains", "max(1 - remains"),
         ("remains((i+1)/T)/remains(i/T)", "remains(i/T)/remains((i+1)/T)"),
         ("(1 - betas).cumprod(0))", "(1 - betas))"),
-        ("prev = torch.cat([abar.new_ones(1), abar[:-1]])\n        self.betas", "prev = abar\n        self.betas"),
-        ("abar.sqrt(), (1 - abar).sqrt()", "abar.sqrt(), 1 - abar"),
+        ("prev = torch.cat([abar.new_ones(1), abar[:-1]])\n        self.T",
+         "prev = abar\n        self.T"),
+        ("self.sqrt_one_minus_alphas_cumprod = (1 - abar).sqrt()",
+         "self.sqrt_one_minus_alphas_cumprod = 1 - abar"),
         ("(1 - prev)/(1 - abar)*betas", "betas"),
         ("prev.sqrt()*betas/(1 - abar)", "prev*betas/(1 - abar)"),
         ("alphas.sqrt()*(1 - prev)/(1 - abar)", "alphas.sqrt()*(1 - abar)/(1 - prev)"),
         ("self.snr = abar/(1 - abar)", "self.snr = abar/(1 - abar).sqrt()"),
-        ("return a*x0 + s*noise", "return s*x0 + a*noise"),
-        ("return a*noise - s*x0", "return a*noise + s*x0"),
+        ("return (a*x0 + s*noise)", "return (s*x0 + a*noise)"),
+        ("return (a*noise - s*x0)", "return (a*noise + s*x0)"),
         ("return a*x_t - s*output", "return a*x_t + s*output"),
         ("return (x_t - s*output)/a", "return (x_t - s*output)/a**2"),
         ("eps = (x_t - a*x0)/s", "eps = (x_t - x0)/s"),
         ("0.5*(mean**2 + (var - 1 - var.log()))", "0.5*(mean**2 + (var - 1 + var.log()))"),
         ("(root - last)*(first/(first - last))", "root - last"),
         ("torch.where(prev > 0, abar/prev, 0.)", "abar"),
-        ("value.view(-1, *[1]*(x.ndim-1))", "value.view(*[1]*(x.ndim-1), -1)"),
+        ("found.view(-1, *[1]*(x.ndim-1))", "found.view(*[1]*(x.ndim-1), -1)"),
+        ("var = small if kind.startswith", "var = self.betas if kind.startswith"),
+        ("small[1:2] if self.T > 1", "small[0:1] if self.T > 1"),
+        ("(0.5*var.log()).exp() if", "var.log().exp() if"),
+        ("else var.sqrt()", "else var"),
+        ("round(T - k*stride) - 1", "round(T - k*stride)"),
+        ("*(T//n) + steps_offset", "*(T//n)"),
     ],
     "02_variational_bound": [
-        ("var[0] = schedule.posterior_variance[1] if", "var[0] = schedule.posterior_variance[0] if"),
-        ("-0.5*((x - mean)**2/var + (2*math.pi*var).log())", "-0.5*((x - mean)**2/var + (2*math.pi*var).log().sqrt())"),
-        ("xs[t+1], torch.full((len(xs[0]),), t)", "xs[t], torch.full((len(xs[0]),), t)"),
-        ("0.5*((var2/var1).log() + (var1 + (mean1 - mean2)**2)/var2 - 1)", "0.5*((var2/var1).log() + (var1 + (mean1 - mean2)**2)/var2)"),
-        ("for end in (0.5, -0.5)", "for end in (0.25, -0.25)"),
+        ("schedule.reverse_variance(variance_type, first=\"second\")",
+         "schedule.reverse_variance(variance_type)"),
+        ("return said[:, :C]", "return said[:, -C:]"),
+        ("-0.5*((x - mean)**2/var + (2*math.pi*var).log())",
+         "-0.5*((x - mean)**2/var + (2*math.pi*var).log().sqrt())"),
+        ("schedule, xs[t+1], ts, variance_type", "schedule, xs[t], ts, variance_type"),
+        ("0.5*((var2/var1).log() + (var1 + (mean1 - mean2)**2)/var2 - 1)",
+         "0.5*((var2/var1).log() + (var1 + (mean1 - mean2)**2)/var2)"),
+        ("upper = ((byte + 0.5)/127.5", "upper = ((byte + 0.25)/127.5"),
         ("torch.where(byte == 255, last, inside)", "inside"),
         ("torch.log1p(-(log_lo - log_hi).exp())", "torch.log1p(-(log_hi - log_lo).exp())"),
-        ("schedule.betas**2/(2*reverse_variance", "schedule.betas/(2*reverse_variance"),
-        ("schedule.alphas*(1 - schedule.alphas_cumprod))", "schedule.alphas_cumprod*(1 - schedule.alphas_cumprod))"),
-        ("return BoundTerms(prior,", "return BoundTerms(0*prior,"),
+        ("s.betas**2/(2*var*s.alphas", "s.betas/(2*var*s.alphas"),
+        ("s.alphas*(1 - s.alphas_cumprod))", "s.alphas_cumprod*(1 - s.alphas_cumprod))"),
+        ("BoundTerms(schedule.prior_kl(x0)/bits", "BoundTerms(0*schedule.prior_kl(x0)/bits"),
         ("return t, 1/(len(p)*p[t])", "return t, 1/p[t]"),
-        ("return self.L_T + self.L_t.sum(1) + self.L_0", "return self.L_T + self.L_t.mean(1) + self.L_0"),
+        ("self.L_T + self.L_t.sum(1) + self.L_0", "self.L_T + self.L_t.mean(1) + self.L_0"),
     ],
     "03_score_matching": [
         ("return -eps/schedule", "return eps/schedule"),
-        ("return -score*schedule.at(\"sqrt_one_minus_alphas_cumprod\"", "return -score*schedule.at(\"sqrt_alphas_cumprod\""),
-        ("means + (a.sqrt()*var0", "means + (a*var0"),
+        ("return -score*schedule.at(\"sqrt_one_minus_alphas_cumprod\"",
+         "return -score*schedule.at(\"sqrt_alphas_cumprod\""),
         ("return divergence + 0.5*(s**2).sum(1)", "return divergence + (s**2).sum(1)"),
-        ("[:, i] for i in range(x.shape[1])", "[:, 0] for i in range(x.shape[1])"),
-        ("x + delta/2*score(x) + delta**0.5*z", "x + delta*score(x) + delta**0.5*z"),
-        ("delta/2*score(x) + delta**0.5*z", "delta/2*score(x) + delta*z"),
+        ("divergence = divergence + slope[:, i]", "divergence = divergence + slope[:, 0]"),
+        ("x + delta/2*s + delta**0.5*z", "x + delta*s + delta**0.5*z"),
+        ("delta/2*s + delta**0.5*z", "delta/2*s + delta*z"),
         ("scale*(1 - abar), steps", "scale*abar, steps"),
+    ],
+    "appendix/A2_toys": [
+        ("gain = abar.sqrt()*", "gain = abar*"),
+        ("var = abar*var0 + 1 - abar", "var = abar*var0 + 1"),
+        ("abar**0.5*self.means", "abar*self.means"),
+        ("w[deals < len(x)] = 1/len(x)", "w[deals < len(x)] = 1/len(y)"),
+        ("(energy >= energy[0])", "(energy > energy[0] + 1)"),
+        ("(expected.var()/len(x) + expected", "(expected.var()/len(x)**2 + expected"),
     ],
     "04_reverse_sampler": [
         ("prev = prev + self.noise_scale(k, v)*z", "prev = prev + self.noise_scale(k, v)**2*z"),
-        ("if int(timestep) > 0:", "if int(timestep) >= 0:"),
-        ("z = randn(output.shape, generator, output.device, output.dtype)", "z = torch.rand(output.shape, generator=generator).to(output)"),
-        ("fixed_small=small.sqrt()", "fixed_small=large.sqrt()"),
-        ("fixed_large_log=large.sqrt()", "fixed_large_log=large.log().sqrt()"),
-        ("(0.5*small.log()).exp()", "small.log().exp()"),
+        ("if t > 0:", "if t >= 0:"),
+        ("z = randn(output.shape, generator, sample.device, model_output.dtype)",
+         "z = torch.rand(output.shape, generator=generator).to(output)"),
         ("share = (v + 1)/2", "share = v + 1"),
-        ("share*large.log().item() + (1 - share)*small.log().item()", "share*small.log().item() + (1 - share)*large.log().item()"),
+        ("share*large.log().item() + (1 - share)*small.log().item()",
+         "share*small.log().item() + (1 - share)*large.log().item()"),
         ("self.steps = self.schedule.respace(timesteps)", "self.steps = self.schedule"),
-        ("round(T - k*stride) - 1", "round(T - k*stride)"),
-        ("ts = i*(T//n) + self.config.steps_offset", "ts = i*(T//n)"),
-        ("(model_output[:, :C], model_output[:, C:]", "(model_output[:, C:], model_output[:, :C]"),
+        ("return model_output[:, :C], v", "return model_output[:, C:], v"),
         ("x0.clamp(-self.limit, self.limit)", "x0.clamp(0, self.limit)"),
         ("return x0.clamp(-s, s)/s", "return x0.clamp(-s, s)"),
-        ("return self.schedule.velocity(sample, timesteps, noise)", "return self.schedule.velocity(noise, timesteps, sample)"),
+        ("return self.schedule.velocity(sample, t, noise)",
+         "return self.schedule.velocity(noise, t, sample)"),
     ],
 }
 cases = [(chapter, old, new) for chapter, changes in mistakes.items() for old, new in changes]
@@ -82,9 +101,11 @@ def test_there_are_enough_of_them():
 def test_every_listed_mistake_is_caught(chapter):
     healthy, = run_mutants(chapter, [(0, chapter_cells(chapter)[0][0])])
     assert healthy is None, f"the chapter fails without any mistake: {healthy}"
-    results = run_mutants(chapter, [listed(chapter, old, new) for old, new in mistakes[chapter]], jobs=2)
+    changes = mistakes[chapter]
+    results = run_mutants(chapter, [listed(chapter, old, new) for old, new in changes], jobs=2)
     print(f"{chapter}: {sum(r is not None for r in results)} of {len(results)} caught")
-    alive = [change for change, r in zip(mistakes[chapter], results) if r is None]
+    alive = [change for change, r in zip(changes, results) if r is None]
     assert not alive, f"not noticed: {alive}"
-    strange = [(c, r) for c, r in zip(mistakes[chapter], results) if "timed out" in str(r) or "SyntaxError" in str(r)]
+    strange = [(c, r) for c, r in zip(changes, results)
+               if "timed out" in str(r) or "SyntaxError" in str(r)]
     assert not strange, strange

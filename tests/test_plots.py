@@ -6,25 +6,36 @@ import sys
 import torch
 
 
+def run(code, env=None):
+    "What a fresh Python prints."
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+
+
 def test_works_without_a_display_and_leaves_matplotlib_alone():
     code = """
-import torch, matplotlib
+import io, torch, matplotlib
 from ddpm_edu.plots import make_grid, plot_points, plot_trajectory, show_images
 before = dict(matplotlib.rcParams)
 ax = show_images(torch.rand(4, 3, 8, 8), titles=list('abcd'))
-plot_points(torch.randn(9, 2)); plot_trajectory(torch.rand(3, 2, 1, 8, 8), [0, 1, 2])
-ax.figure.savefig('x.png')
+plot_points(torch.randn(9, 2))
+plot_trajectory(torch.rand(3, 2, 1, 8, 8), [0, 1, 2])
+ax.figure.savefig(io.BytesIO())
 after = dict(matplotlib.rcParams)
 print({k for k in before if before[k] != after[k]} <= {'backend'})
 """
-    env = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")}
-    done = subprocess.run([sys.executable, "-c", code.replace("'x.png'", "__import__('io').BytesIO()")], env=env, capture_output=True, text=True)
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND")
+    env = {k: v for k, v in os.environ.items() if k not in screens}
+    done = run(code, env)
     assert done.stdout.strip() == "True", done.stderr
 
 
 def test_a_grid_needs_no_matplotlib():
-    code = "import sys, torch; from ddpm_edu.plots import make_grid; make_grid(torch.rand(4, 3, 8, 8)); print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = run("""
+import sys, torch
+from ddpm_edu.plots import make_grid
+make_grid(torch.rand(4, 3, 8, 8))
+print('matplotlib' in sys.modules)
+""")
     assert done.stdout.strip() == "False", done.stderr
 
 
@@ -33,5 +44,28 @@ def test_a_large_grid_is_fast_and_exact():
     from ddpm_edu.plots import make_grid
     x = torch.rand(400, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     grid = np.asarray(make_grid(x, ncols=20, pad=0))
-    want = (x*255).round().byte().view(20, 20, 3, 32, 32).permute(0, 3, 1, 4, 2).reshape(640, 640, 3)
+    tiles = (x*255).round().byte().view(20, 20, 3, 32, 32)               # row, column, C, H, W
+    want = tiles.permute(0, 3, 1, 4, 2).reshape(640, 640, 3)
     assert (grid == want.numpy()).all()
+
+
+def test_defaults_of_torch():
+    "Whatever the default device and dtype: the same grids, points and schedules."
+    import numpy as np
+    from ddpm_edu.forward_process import NoiseSchedule, make_betas
+    from ddpm_edu.plots import as_pixels, make_grid, plot_points, plot_schedules
+    images, schedule = torch.rand(2, 3, 8, 8), NoiseSchedule(make_betas(T=10))
+    array, points = images.movedim(1, -1).numpy(), torch.rand(5, 2)
+    def pictures():
+        offsets = plot_points(points.numpy()).collections[0].get_offsets()
+        line = plot_schedules({"a": schedule})[1].lines[0].get_ydata()
+        return [as_pixels(array), np.asarray(make_grid(images)), np.asarray(offsets), line]
+    before, dtype = pictures(), torch.get_default_dtype()
+    try:
+        torch.set_default_device("meta")
+        torch.set_default_dtype(torch.float64)
+        after = pictures()
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(dtype)
+    for a, b in zip(before, after): assert np.array_equal(np.asarray(a), np.asarray(b))

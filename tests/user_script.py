@@ -47,6 +47,7 @@ unet = UNet.from_pretrained("folder", subfolder="unet", dtype=torch.float16)
 unet = UNet(**unet_config("fashion-mnist"))
 scheduler.set_timesteps(50)
 x = torch.randn(4, 1, 28, 28)
+noise = torch.zeros_like(x)
 for t in scheduler.timesteps:
     noise = unet(x, t).sample
     x = scheduler.step(noise, t, x, generator=seed).prev_sample

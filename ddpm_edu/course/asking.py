@@ -8,17 +8,17 @@ __all__ = ['nudged', 'Answer', 'arguments', 'warm_up', 'ask']
 
 # %% ../../nbs/course/asking.ipynb #c4abc7c5
 import sys
-import types
+from typing import Any
 
 from .origins import Wrong, leans_on
 from .sandbox import Seen, call_apart
 from .tampering import history, tampered
 
 def nudged(
-    value,                           # an argument
-):                                   # None if it cannot be
+    value:Any,                       # an argument
+)->Any:                              # None if it cannot be
     "The same argument, a little different."
-    if callable(value): return lambda *args: 0.9*value(*args) + 0.0137
+    if callable(value): return lambda *args: 0.9*value(*args) + 0.0137     # type: ignore
     if isinstance(value, int): return value - 1
     if isinstance(value, float): return 0.9*value + 0.0137
     if not hasattr(value, "is_floating_point"): return None
@@ -28,7 +28,11 @@ def nudged(
 # %% ../../nbs/course/asking.ipynb #ff3d3274
 class Answer(list):
     "Parts (shape, kind of numbers, the numbers) of an answer, and how it was got."
-    random, call, args, names, name = False, None, (), (), ""    # did it draw random numbers?
+    random:bool = False              # did the function draw random numbers?
+    call:Any = None                  # calls the function again, with other arguments
+    args:tuple = ()                  # that it was called with
+    names:tuple[str, ...] = ()       # of these arguments
+    name:str = ""                    # of the function
 
     def unused(self)->str:
         "The first argument that makes no difference, if that can be said."
@@ -51,7 +55,7 @@ def arguments(
 def warm_up()->None:
     "torch imports much at the first watched operation: once here, not in each child."
     import torch
-    with Seen().torch_calls(): torch.ones(1) + 1
+    with Seen().torch_calls(): torch.ones(1).add(1)
 
 # %% ../../nbs/course/asking.ipynb #1f0c6e2a
 def ask(

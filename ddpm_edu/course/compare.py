@@ -185,7 +185,7 @@ HIDDEN = "right for the numbers shown, but not for other shapes, schedules or ti
 def compare(
     answer:list,                     # what `ask` returned
     right:list[float],               # the right numbers, all parts one after the other
-    mistakes:dict={},                # what the hint says -> the numbers that this mistake gives
+    mistakes:dict|None=None,         # what the hint says -> the numbers that this mistake gives
     shapes:list|None=None,           # the right shape of each part; axes of length 1 do not matter
     tol:float=1e-4,                  # how far off a number may be, relative to its size above 1
     kind:str="",                     # the dtype that the answer must have; "": any
@@ -202,6 +202,6 @@ def compare(
                         f"the arguments {kind}: do not change it")
         if isinstance(answer, Answer) and not hidden: print(f"{answer.name}: right")
         return
-    for hint, wrong in mistakes.items():
+    for hint, wrong in (mistakes or {}).items():
         if close(got, wrong, tol): raise Wrong(start + hint)
     raise Wrong(start + explain(answer, right, shapes, tol))

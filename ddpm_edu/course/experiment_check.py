@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from .origins import Wrong
 from .sandbox import call_apart
@@ -24,7 +25,7 @@ def stirred(
         for module in ("torch", "numpy.random", "random"):
             if module not in sys.modules: continue
             loaded = sys.modules[module]
-            stir = getattr(loaded, "manual_seed", vars(loaded).get("seed"))
+            stir:Any = getattr(loaded, "manual_seed", vars(loaded).get("seed"))
             stir(time.monotonic_ns() % 2**32)
         return experiment(setting, seed)
     return afresh
@@ -56,7 +57,7 @@ def check_experiment(
     if name not in space or not callable(space[name]):
         raise Wrong(f"there is no function `{name}`: "
                     "run the cell above that defines it; has it an error?")
-    chosen = space.get(settings)
+    chosen:Any = space.get(settings)
     if not are_settings(chosen):
         raise Wrong(f"`{settings}` must be a list of at least two different names, "
                     "the settings that you compare")

@@ -44,8 +44,9 @@ def student_version(
 # %% ../../nbs/course/release.ipynb #0b6bd6d2
 def course_folders()->list[Path]:
     "Where the assignments may lie: in an installed package, in a checkout."
-    here = Path(__file__).parent if "__file__" in globals() else None      # a module, or this page
-    package = here.parent if here else Path(find_spec("ddpm_edu").origin).parent
+    # this page is no module: it asks where the package is
+    found = __file__ if "__file__" in globals() else getattr(find_spec("ddpm_edu.course"), "origin")
+    package = Path(found).parents[1]
     return [package/"book"/"course"/"assignments", package.parent/"nbs"/"course"/"assignments"]
 
 def assignment_files()->dict[str, Path]:       # number -> path

@@ -9,7 +9,7 @@ __all__ = ['SHAPES', 'SLIPS', 'TOO_MUCH', 'plain', 'numbers_of', 'stopped', 'See
            'operations_seen', 'states', 'answer', 'taken', 'bounded', 'run_in_child',
            'listen', 'ending', 'call_apart', 'checked', 'Bounded', 'limits']
 
-# %% ../../nbs/course/sandbox.ipynb #9183b92c
+# %% ../../nbs/course/sandbox.ipynb #6765b2a5
 import builtins
 import json
 import math
@@ -21,9 +21,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from .origins import Wrong, is_foreign
 
+# %% ../../nbs/course/sandbox.ipynb #9183b92c
 def plain(
     value,                           # what the student's function returned
 )->list:                             # (shape, kind of numbers, the numbers), one for each part
@@ -38,7 +40,7 @@ def plain(
             return [part for v in value for part in plain(v)]
     return [numbers_of(value)]
 
-# %% ../../nbs/course/sandbox.ipynb #34afda91
+# %% ../../nbs/course/sandbox.ipynb #60c0e8cc
 def numbers_of(
     value,                           # a tensor, an array, a number, or a list of numbers
 )->tuple[list[int], str, list[float]]:       # shape, kind of numbers, the numbers
@@ -76,7 +78,7 @@ SLIPS = {                            # part of a message -> what it often means
     "RecursionError": "when does it stop calling itself?",
 }
 
-# %% ../../nbs/course/sandbox.ipynb #bfcca0bf
+# %% ../../nbs/course/sandbox.ipynb #6b5ba8c6
 TOO_MUCH = ("your function needs more memory than a test allows: "
             "does a list or a tensor grow without end?")
 
@@ -116,7 +118,7 @@ class Seen:
 
     def torch_calls(self): return operations_seen(self.operations)
 
-# %% ../../nbs/course/sandbox.ipynb #c32f5628
+# %% ../../nbs/course/sandbox.ipynb #d4758c62
 @contextmanager
 def operations_seen(
     operations:list,                 # grows by the name of each
@@ -133,10 +135,10 @@ def operations_seen(
         def __torch_dispatch__(self, f, types, args=(), kwargs=None): return note(f, args, kwargs)
     with Functions(), Operations(): yield
 
-# %% ../../nbs/course/sandbox.ipynb #d4758c62
+# %% ../../nbs/course/sandbox.ipynb #592bf45c
 def states()->list:                  # one for each generator of random numbers
     "They change when somebody draws."
-    def at(module, name):
+    def at(module, name)->Any:
         return getattr(sys.modules[module], name)() if module in sys.modules else None
     torchs = at("torch", "get_rng_state").tolist() if "torch" in sys.modules else None
     return [str(at("random", "getstate")), str(at("numpy.random", "get_state")), torchs]
@@ -180,7 +182,7 @@ def bounded(
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, ValueError, OSError): pass
 
-# %% ../../nbs/course/sandbox.ipynb #70e38784
+# %% ../../nbs/course/sandbox.ipynb #6c230306
 def run_in_child(
     write:int,                       # the pipe to the notebook
     function:Callable,               # as for `call_apart`, and so on
@@ -194,13 +196,14 @@ def run_in_child(
     os.closerange(write + 1, 4096)   # the notebook's connections are not the function's
     sys.stdout = sys.stderr = open(os.devnull, "w")
     sys.setrecursionlimit(5000)      # enough for a thousand steps
-    for name in [m for m in sys.modules if is_foreign(m) and not library]:
-        sys.modules[name] = None     # an import now fails
+    loaded:dict[str, Any] = sys.modules
+    for name in [m for m in loaded if is_foreign(m) and not library]:
+        loaded[name] = None          # an import now fails
     if "torch" in sys.modules: sys.modules["torch"].set_num_threads(1)   # threads die in a fork
     message = json.dumps(answer(function, args, library, without)).encode()
     while message: message = message[os.write(write, message):]
 
-# %% ../../nbs/course/sandbox.ipynb #6c230306
+# %% ../../nbs/course/sandbox.ipynb #4302097b
 def listen(
     read:int,                        # a pipe
     seconds:float,                   # by the clock
@@ -250,7 +253,7 @@ def call_apart(
                          "does it wait for something?"}
     return checked(json.loads(message)) if message else {"wrong": ending(status, seconds)}
 
-# %% ../../nbs/course/sandbox.ipynb #b53905db
+# %% ../../nbs/course/sandbox.ipynb #94ffb360
 def checked(
     done:dict,                       # what a child sent
 )->dict:                             # the same
@@ -288,8 +291,10 @@ def limits(
         bound, most = taken() + int(memory*2**30), resource.getrlimit(resource.RLIMIT_AS)[1]
         soft = bound if most == resource.RLIM_INFINITY else min(bound, most)
         resource.setrlimit(resource.RLIMIT_AS, (soft, most))
-    sys.stdout, sys.stderr = Bounded(sys.stdout, printed), Bounded(sys.stderr, printed)
-    def refresh(*_): sys.stdout.left, sys.stderr.left = printed, printed
+    streams = Bounded(sys.stdout, printed), Bounded(sys.stderr, printed)
+    sys.stdout, sys.stderr = streams
+    def refresh(*_):
+        for stream in streams: stream.left = printed
     def stay(*_): raise RuntimeError("this would end the notebook; leave it out")
     os._exit = os.abort = builtins.exit = builtins.quit = stay
     if shell := sys.modules.get("IPython") and sys.modules["IPython"].get_ipython():

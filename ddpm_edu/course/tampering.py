@@ -51,13 +51,13 @@ def python(
 
 def magic(
     node:ast.AST,                    # any part of a cell
-)->ast.Name|None:                    # its `get_ipython`, None if it is no magic
+)->tuple[ast.Name, list]|None:       # its `get_ipython` and its arguments, None if it is no magic
     "Is this the call that IPython makes of a magic?"
     ways = ("run_line_magic", "run_cell_magic", "system", "getoutput")
     match node:
         case ast.Call(func=ast.Attribute(
-                value=ast.Call(func=ast.Name(id="get_ipython") as shell), attr=way)):
-            return shell if way in ways else None
+                value=ast.Call(func=ast.Name(id="get_ipython") as shell), attr=way), args=args):
+            return (shell, args) if way in ways else None
     return None
 
 # %% ../../nbs/course/tampering.ipynb #fcfc288e
@@ -70,9 +70,9 @@ def trees(
         try: found.append(ast.parse(python(todo.pop())))
         except (SyntaxError, ValueError): continue
         for node in ast.walk(found[-1]):
-            if shell := magic(node):
-                shell.id = "magic"
-                texts = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            if called := magic(node):
+                called[0].id = "magic"
+                texts = [a.value for a in called[1] if isinstance(a, ast.Constant)]
                 todo += [text for text in texts if isinstance(text, str)]
     return found
 
@@ -167,7 +167,7 @@ def reaches(
     if isinstance(node, ast.Name) and node.id in WAYS: return node.id
     if isinstance(node, ast.Attribute):
         if node.attr in INSIDES: return ast.unparse(node)
-        if of_module(node.value):
+        if isinstance(node.value, ast.Name) and of_module(node.value):
             if node.attr == "modules": return ast.unparse(node)
             if node.attr not in HARMLESS.get(node.value.id, (node.attr,)):
                 return ast.unparse(node)

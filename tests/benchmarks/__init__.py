@@ -1,1 +1,1 @@
-"Speed and memory against diffusers, both sides in one process, interleaved. One table: `python -m tests.benchmarks`."
+"Speed and memory against diffusers, interleaved in one process: `python -m tests.benchmarks`."

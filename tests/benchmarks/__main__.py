@@ -12,5 +12,9 @@ from .common import peak, show
 warnings.simplefilter("ignore")
 rows = [r for part in (imports, scheduler, training, sampling, memory) for r in part.rows()]
 show(rows)
-print(f"\n{torch.get_num_threads()} threads on {os.cpu_count()} cores ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()}), torch {version('torch')}, diffusers {version('diffusers')}; "
-      f"matrix products at {peak()/1e9:.0f} GFLOP/s in fp32 and {peak(torch.bfloat16)/1e9:.0f} in bf16. Ratios are diffusers' median over ours.")
+machine = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+versions = f"torch {version('torch')}, diffusers {version('diffusers')}"
+fp32, bf16 = peak()/1e9, peak(torch.bfloat16)/1e9
+print(f"\n{torch.get_num_threads()} threads on {os.cpu_count()} cores ({machine}), {versions}; "
+      f"matrix products at {fp32:.0f} GFLOP/s in fp32 and {bf16:.0f} in bf16. "
+      "Ratios are diffusers' median over ours.")

@@ -1,16 +1,18 @@
-"What every benchmark needs: interleaved timing, the two networks of the table, the machine's peak, and the rows' format."
+"What every benchmark needs: interleaved timing, both networks, the machine's peak, and rows."
 import statistics
 import time
 import warnings
 
 import torch
 
-SMALL = dict(sample_size=32, in_channels=1, out_channels=1, block_out_channels=(32, 64, 64), layers_per_block=2, norm_num_groups=8, attention_head_dim=8,
-             down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"))
+SMALL = dict(sample_size=32, in_channels=1, out_channels=1, block_out_channels=(32, 64, 64),
+             layers_per_block=2, norm_num_groups=8, attention_head_dim=8,
+             down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+             up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"))
 
 
 def interleaved(functions:dict, rounds:int=15, calls:int=1)->dict:
-    "Median seconds of a call of each function; the functions take turns, after one call each that is not counted."
+    "Median seconds of a call of each function; they take turns, after one uncounted call each."
     times = {name: [] for name in functions}
     for f in functions.values(): f()
     for _ in range(rounds):
@@ -22,7 +24,7 @@ def interleaved(functions:dict, rounds:int=15, calls:int=1)->dict:
 
 
 def peak(dtype=torch.float32, n:int=1024)->float:
-    "FLOP/s of a large matrix product, here and now: the roof that nothing on this machine exceeds by much."
+    "FLOP/s of a large matrix product, here and now: the roof of this machine."
     a = torch.randn(n, n).to(dtype)
     return 2*n**3/interleaved({"": lambda: a@a}, 20)[""]
 
@@ -50,11 +52,13 @@ def high_water(reset:bool=False)->int:
     "The most memory that this process has held, in kB, since the last reset."
     if reset:
         with open("/proc/self/clear_refs", "w") as f: f.write("5")
-    with open("/proc/self/status") as f: return next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
+    with open("/proc/self/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
 
 
 def row(what:str, theirs:float, ours:float, target=None, unit:str="s", note:str="")->dict:
-    return dict(what=what, theirs=theirs, ours=ours, ratio=theirs/ours, target=target, unit=unit, note=note)
+    return dict(what=what, theirs=theirs, ours=ours, ratio=theirs/ours, target=target, unit=unit,
+                note=note)
 
 
 def seconds(t:float)->str:
@@ -66,6 +70,10 @@ def show(rows):
     rows = sorted(rows, key=lambda r: r["target"] is None or r["ratio"] >= r["target"])
     print("| what | diffusers | ours | ratio | target | |\n|---|---|---|---|---|---|")
     for r in rows:
-        form = seconds if r["unit"] == "s" else lambda v: f"{v:.0f} {r['unit']}" if v > 20 else f"{v:.2f} {r['unit']}"
-        verdict = "" if r["target"] is None or r["ratio"] >= r["target"] else "missed"
-        print(f"| {r['what']} | {form(r['theirs'])} | {form(r['ours'])} | {r['ratio']:.2f} | {'' if r['target'] is None else r['target']} | {verdict} {r['note']} |")
+        def form(v):
+            if r["unit"] == "s": return seconds(v)
+            return f"{v:.0f} {r['unit']}" if v > 20 else f"{v:.2f} {r['unit']}"
+        missed = r["target"] is not None and r["ratio"] < r["target"]
+        target = "" if r["target"] is None else r["target"]
+        print(f"| {r['what']} | {form(r['theirs'])} | {form(r['ours'])} | {r['ratio']:.2f} "
+              f"| {target} | {'missed' if missed else ''} {r['note']} |")

@@ -1,0 +1,128 @@
+"What the assignments' grader says to a student, and what `ddpm-edu assignment` refuses."
+import math
+import os
+import sys
+
+import numpy
+import torch
+
+from ddpm_edu.course.asking import ask
+from ddpm_edu.course.experiment_check import check_experiment
+from ddpm_edu.course.origins import Wrong
+from ddpm_edu.course.release import assignment, student_source
+from ddpm_edu.course.sandbox import plain
+from ddpm_edu.course.training_check import check_training
+from ddpm_edu.forward_process import NoiseSchedule
+
+x = torch.tensor([0.1, 0.2])
+image = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+
+
+# what a student's function may do instead of answering
+def forever(x):
+    while True: pass
+def hog(x):
+    kept = []
+    while True: kept.append(torch.empty(10**8))
+def leaves(x): raise SystemExit(3)
+def dies(x): os._exit(1)
+def kills(x): os.kill(os.getpid(), 11)
+def shapes(x): return torch.ones(3) + torch.ones(4)
+def blank(x): raise NotImplementedError()
+def nothing(x): pass
+def late(x): return [1][x+1]
+def over_zero(x): return 1/(x-1)
+def absent_from(x): return [2].index(x)
+def of_a_number(x): return [0.5][0].sqrt()
+def without_arguments(): return 1
+def misspelt(x): return mispelt        # noqa: F821
+def endless(x): return endless(x)
+
+
+# ways to a library that holds the answer
+box, iterator = [NoiseSchedule], iter([NoiseSchedule]*9)
+class Mine(NoiseSchedule): pass
+def imports(betas):
+    from ddpm_edu.forward_process import NoiseSchedule
+    return NoiseSchedule(betas).alphas_cumprod
+def by_frame(x): return sys._getframe(1)
+def dynamic(x): return getattr(sys.modules["ddpm_edu.forward_process"], "make_betas")()
+def boxed(betas): return box[0](betas).alphas_cumprod
+def drawn(betas): return next(iterator)(betas).alphas_cumprod
+def inherited(betas): return Mine(betas).alphas_cumprod
+def keyword(betas, *, tool=[NoiseSchedule]): return tool[0](betas).alphas_cumprod     # noqa: B006
+def lazily(betas): yield from box[0](betas).alphas_cumprod
+
+
+# operations that a question forbids
+def normed(x): return torch.nn.functional.group_norm(x, 2)
+def layered(x): return torch.nn.GroupNorm(2, 4, affine=False)(x)
+def by_number(x): return torch.ops.aten.native_group_norm(x, None, None, 1, 4, 4, 2, 1e-5)[0]
+def attends(q): return torch.nn.functional.scaled_dot_product_attention(q, q, q)
+
+
+number = 3
+SETTINGS, one, twice, letters = ["one", "other"], ["one"], ["one", "one"], "ab"
+numbers = [1, 2]
+def random(setting, seed): return float(torch.rand(()))
+def numpys(setting, seed): return numpy.random.rand()
+def seedless(setting, seed): return len(setting)
+def settingless(setting, seed): return seed
+def several(setting, seed): return torch.ones(2)
+def infinite(setting, seed): return math.inf
+
+
+YOURSELF, SEE_SHAPES = "write the answer yourself", "wrong broadcasting"
+ROWS = [
+    ("student_source('### BEGIN SOLUTION\\nx = 1')", ValueError, ("is not closed", "### END")),
+    ("assignment('9', '{tmp}')", ValueError, ("number must be one of 1, 2", "got '9'")),
+    ("assignment('1')", ValueError, "folder is missing"),
+    ("assignment('1', '{tmp}') or assignment('1', '{tmp}')", FileExistsError,
+     ("may hold your work", "another folder")),
+
+    ("plain(None)", Wrong, "is there a `return`"),
+    ("plain('x')", Wrong, "str, which are not real"),
+    ("plain(1j)", Wrong, "complex, which are not real"),
+    ("plain(torch.zeros(1001, 1000))", Wrong, "1,001,000 numbers: wrong broadcasting"),
+    ("plain(...)", Wrong, "no answer"),
+
+    ("ask('absent')", Wrong, "there is no `absent`"),
+    ("ask('number')", Wrong, "must be a function, but it is int"),
+    ("ask('forever', 1, seconds=1)", Wrong, "longer than 1 s: does a loop never end"),
+    ("ask('hog', 1)", Wrong, "more memory than a test allows"),
+    ("ask('leaves', 1)", Wrong, "ends the program"),
+    ("ask('dies', 1)", Wrong, "brought Python down"),
+    ("ask('kills', 1)", Wrong, "brought Python down"),
+    ("ask('shapes', 1)", Wrong, SEE_SHAPES),
+    ("ask('blank', 1)", Wrong, "not answered yet"),
+    ("ask('nothing', 1)", Wrong, "is there a `return`"),
+    ("ask('late', 1)", Wrong, "an index beyond the end"),
+    ("ask('over_zero', 1)", Wrong, "denominator 0"),
+    ("ask('absent_from', 1)", Wrong, "if there is none"),
+    ("ask('of_a_number', 1)", Wrong, "a plain number has no"),
+    ("ask('without_arguments', 1)", Wrong, "def line"),
+    ("ask('misspelt', 1)", Wrong, "slip of the pen"),
+    ("ask('endless', 1)", Wrong, "when does it stop calling itself"),
+
+    ("ask('imports', x)", Wrong, ("ddpm_edu.forward_process", YOURSELF)),
+    ("ask('by_frame', 1)", Wrong, "uses _getframe"),
+    ("ask('dynamic', 1)", Wrong, "AttributeError"),
+    *[(f"ask('{name}', x)", Wrong, ("ddpm_edu.forward_process", YOURSELF))
+      for name in ("boxed", "drawn", "inherited", "keyword", "lazily")],
+    *[(f"ask('{name}', image, without=('group_norm',))", Wrong, "uses group_norm: write out")
+      for name in ("normed", "layered", "by_number")],
+    ("ask('attends', image, without=('scaled_dot_product',))", Wrong, "uses scaled_dot_product"),
+
+    ("check_training('absent')", Wrong, "there is no function `absent`"),
+    ("check_training('imports')", Wrong, "please write the answer yourself"),
+    ("check_experiment()", Wrong, "there is no function `experiment`"),
+    *[(f"check_experiment('{name}')", Wrong, "two different numbers")
+      for name in ("random", "numpys")],
+    ("check_experiment('seedless')", Wrong, "is the seed used"),
+    ("check_experiment('settingless')", Wrong, "is the setting used"),
+    ("check_experiment('several')", Wrong, "one finite number"),
+    ("check_experiment('infinite')", Wrong, "one finite number"),
+    ("check_experiment('blank')", Wrong, "stops with TypeError"),
+    *[(f"check_experiment('random', '{name}')", Wrong, "at least two different names")
+      for name in ("one", "twice", "numbers", "letters")],
+]

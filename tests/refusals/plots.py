@@ -1,0 +1,56 @@
+"What the plots refuse."
+import numpy as np
+import torch
+from PIL import Image
+
+from ddpm_edu.plots import make_grid, plot_points, plot_schedules, plot_trajectory, show_images
+
+gray = torch.full((7, 1, 3, 5), 0.5)
+rgb = torch.full((4, 3, 6, 6), 0.5)
+model_range = rgb*3 - 1.5
+levels = torch.tensor([0., 0.5, 1.]).view(1, 1, 1, 3)
+small, large = Image.new("L", (3, 3)), Image.new("L", (6, 6))
+inf = float("inf")
+
+ROWS = [
+    # values and shapes
+    ("make_grid(model_range - 0.2)", ValueError, ("lie in [-0.2, -0.2]", "value_range=(-1, 1)")),
+    ("make_grid(levels + 0.01)", ValueError, "[0.01, 1.01], not in [0, 1]"),
+    ("make_grid(levels - 0.01)", ValueError, "not in [0, 1]"),
+    ("make_grid(levels/0)", ValueError, "not finite"),
+    ("make_grid(levels.long())", TypeError, "torch.int64"),
+    ("make_grid(rgb[:, 0])", ValueError, "images[None]"),
+    ("make_grid(rgb[:0])", ValueError, "empty"),
+    ("make_grid(torch.randn(9, 2))", ValueError, "plot_points"),
+    ("make_grid(torch.rand(2, 2, 5, 5))", ValueError,
+     ("C = 1 (gray) or 3 (color)", "got 2", "(2, 2, 5, 5)", "images[:, :1]")),
+    ("make_grid(torch.rand(2, 4, 5, 5))", ValueError, ("C = 1 (gray) or 3", "got 4")),
+    ("make_grid(torch.rand(2, 6, 5, 5).byte())", ValueError, "got 6"),
+    ("make_grid(torch.rand(2, 0, 5, 5))", ValueError, "got 0"),
+    ("make_grid(np.zeros((2, 5, 5, 2)))", ValueError, ("got 2", "images[..., :1]")),
+    ("make_grid(np.zeros((2, 3, 5, 5)))", ValueError, ("got 5", "read as (B, H, W, C)")),
+    ("show_images(torch.rand(2, 2, 5, 5))", ValueError, "got 2"),
+    ("plot_trajectory(torch.rand(2, 3, 2, 5, 5), [0, 1])", ValueError, "got 2"),
+    ("make_grid([])", TypeError, "not empty"),
+    ("make_grid([levels])", TypeError, "list of Pillow images"),
+    ("make_grid([small, large])", ValueError, "one size"),
+    # what a grid is asked for, before anything is made of the images
+    ("make_grid(gray, value_range=(1, -1))", ValueError, "value_range[1] must be"),
+    ("make_grid(gray, value_range=(1, 1))", ValueError, "value_range[1] must be"),
+    ("make_grid(gray, value_range=(0, float('nan')))", ValueError, "value_range[1] must be"),
+    ("make_grid(gray, value_range=(-inf, 1))", ValueError, "value_range[0] must be"),
+    ("make_grid(gray, ncols=0)", ValueError, "ncols must be at least 1"),
+    ("make_grid(gray, scale=0)", ValueError, "scale must be at least 1"),
+    ("make_grid(gray, pad=-1)", ValueError, "pad must be at least 0"),
+    ("make_grid(gray, pad=(0, -1))", ValueError, "pad must be at least 0"),
+    ("make_grid(gray, pad=(-1, 0))", ValueError, "pad must be at least 0"),
+    ("make_grid(None, scale=0)", ValueError, "scale must be at least 1"),
+    ("show_images(rgb, titles=['one'])", ValueError, "each of the 4 images, got 1"),
+    ("show_images(rgb, ncols=0)", ValueError, "ncols must be at least 1"),
+    # schedules, points, trajectories
+    ("plot_schedules([1])", TypeError, ("dictionary", "got list")),
+    ("plot_points(rgb)", ValueError, "(N, 2), got (4, 3, 6, 6)"),
+    ("plot_points(torch.zeros(4, 3))", ValueError, "(N, 2), got (4, 3)"),
+    ("plot_trajectory([torch.zeros(4, 2)]*4, [0, 1])", ValueError, "each of the 4 states"),
+    ("plot_trajectory(rgb, range(4))", ValueError, "(K, N, 2)"),
+]

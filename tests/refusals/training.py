@@ -1,0 +1,99 @@
+"What the trainer refuses: recipes, images and networks that do not go together, folders."
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from ddpm_edu import DDPMScheduler, UNet
+from ddpm_edu.images import ImageDataset
+from ddpm_edu.training import TrainConfig, Trainer, eval_loss, training_loss
+from ddpm_edu.unet import unet_config
+
+data = ImageDataset(torch.zeros(8, 1, 8, 8, dtype=torch.uint8))
+color = ImageDataset(torch.zeros(8, 3, 8, 8, dtype=torch.uint8))
+x0, t = data.batch(range(8)), torch.arange(8)
+
+
+def net(**options): return UNet(**{**unet_config("tiny"), **options})
+
+
+def run(out, unet=None, scheduler=None, dataset=data, cpu=True, progress_bar=False, **options):
+    "A trainer of four steps."
+    config = TrainConfig(**{**dict(steps=4, batch_size=4, warmup_steps=0), **options})
+    return Trainer(unet or net(), scheduler or DDPMScheduler(), dataset, out, config, cpu=cpu,
+        progress_bar=progress_bar)
+
+
+def file(path):
+    "A file where a folder should be."
+    Path(path).write_text("precious")
+    return path
+
+
+def begun(out):
+    "A folder with the checkpoint of a run."
+    run(out).train(until=2)
+    return out
+
+
+ROWS = [
+    # call, error, words of the message
+    ("TrainConfig(steps=0)", ValueError, "steps must be at least 1"),
+    ("TrainConfig(steps=1.5)", TypeError, "steps must be a whole number"),
+    ("TrainConfig(batch_size=0)", ValueError, "batch_size must be at least 1"),
+    ("TrainConfig(lr=0)", ValueError, "lr must be"),
+    ("TrainConfig(warmup_steps=-1)", ValueError, "warmup_steps must be at least 0"),
+    ("TrainConfig(decay='linear')", ValueError, "decay must be one of 'cosine', 'constant'"),
+    ("TrainConfig(decay='cosin')", ValueError, "Did you mean 'cosine'?"),
+    ("TrainConfig(loss='l1')", ValueError, "loss must be one of 'simple', 'vlb', 'mu'"),
+    ("TrainConfig(seed=-1)", ValueError, "seed must be at least 0"),
+    ("TrainConfig(ema_decay=1)", ValueError, "ema_decay must be"),
+    ("TrainConfig(mixed_precision='fp8')", ValueError, "mixed_precision must be one of"),
+    ("TrainConfig(grad_clip=0)", ValueError, "grad_clip must be"),
+    ("TrainConfig(weight_decay=-1)", ValueError, "weight_decay must be"),
+    ("TrainConfig(log_every=0)", ValueError, "log_every must be at least 1"),
+    ("TrainConfig(checkpoint_every=0)", ValueError, "checkpoint_every must be at least 1"),
+    ("TrainConfig(sample_every=-1)", ValueError, "sample_every must be at least 0"),
+    ("TrainConfig(sample_steps=0)", ValueError, "sample_steps must be at least 1"),
+    ("TrainConfig(batchsize=3)", TypeError, ("'batchsize'", "Did you mean 'batch_size'?")),
+    # the trainer's arguments
+    ("run('{tmp}/out', batch_size=9)", ValueError,
+        "batch_size must be at most the number of images (8), got 9"),
+    ("run(file('{tmp}/file'))", NotADirectoryError, ("out=", "is a file; name a folder")),
+    ("run(file('{tmp}/file') + '/sub')", NotADirectoryError, ("out=", "is a file; name a folder")),
+    ("run('{tmp}/x', cpu='yes')", TypeError, "cpu must be True or False"),
+    ("run('{tmp}/x', progress_bar='yes')", TypeError, "progress_bar must be True or False"),
+    ("run('{tmp}/x', dataset=color)", ValueError,
+        ("the network's in_channels is 1", "images of 3 channels", "UNet(in_channels=3")),
+    ("run('{tmp}/x', net(in_channels=3), dataset=color)", ValueError,
+        ("the network's out_channels is 1", "need 3")),
+    ("run('{tmp}/x', scheduler=DDPMScheduler(variance_type='learned_range'))", ValueError,
+        ("the network's out_channels is 1", "need 2")),
+    ("run('{tmp}/x', net(sample_size=16))", ValueError,
+        ("the network's sample_size is 16", "8 x 8 pixels")),
+    ("run('{tmp}/x', dataset=DataLoader(data))", TypeError, ("dataset must be", ".dataset")),
+    ("run('{tmp}/x', dataset='pictures')", TypeError,
+        ("dataset must be", "ImageFolder('pictures'")),
+    ("run('{tmp}/x', dataset=x0*2)", ValueError, ("dataset[0] has values", "[-1, 1]")),
+    ("Trainer(net(), DDPMScheduler(), data, '{tmp}/x', dict(steps=3))", TypeError,
+        ("config must be a TrainConfig", "dict", "TrainConfig(steps=1000)")),
+    ("Trainer(net, DDPMScheduler(), data, '{tmp}/x')", TypeError, "unet must be a network"),
+    ("Trainer(net().requires_grad_(False), DDPMScheduler(), data, '{tmp}/x')", TypeError,
+        "unet must be a network with weights to train"),
+    ("Trainer(net(), net(), data, '{tmp}/x')", TypeError,
+        ("scheduler must be a DDPMScheduler", "from_config")),
+    # resuming
+    ("run(begun('{tmp}/x')).train()", FileExistsError,
+        ("checkpoint-00000002 is a checkpoint of an earlier run", "pass resume=True")),
+    ("run(begun('{tmp}/x'), lr=5e-3).train(resume=True)", ValueError,
+        ("lr was 0.001 when", "is 0.005 now", "resume with the old one")),
+    ("run('{tmp}/x').train(resume=1)", TypeError, "resume must be True or False"),
+    ("run('{tmp}/x').train(until=0)", ValueError, "until must be at least 1"),
+    # the losses
+    ("training_loss(lambda x, t: x0, DDPMScheduler(), x0, t, x0, 'simpel')", ValueError,
+        "Did you mean 'simple'?"),
+    ("training_loss(lambda x, t: x0[:, :, :1], DDPMScheduler(), x0, t, x0)", ValueError,
+        ("(8, 1, 8, 8)", "(8, 1, 1, 8)")),
+    ("eval_loss(net(), DDPMScheduler(), x0[:0])", ValueError, "number of images"),
+    ("eval_loss(net(), DDPMScheduler(), x0, batch_size=0)", ValueError, "batch_size"),
+]
