@@ -13,11 +13,11 @@ from torch import Tensor
 # %% ../nbs/appendix/J_randn.ipynb #7408f70b
 def randn(
     shape:Sequence[int],     # of the result; the batch comes first
-    generator:torch.Generator|Sequence[torch.Generator]|None=None,   # one, or one for each image, or None for torch's global one
+    generator:torch.Generator|Sequence[torch.Generator]|None=None,   # one, or one per image
     device:torch.device|str|None=None,   # where the result shall be; None: where it is drawn
     dtype:torch.dtype|None=None,         # floating type; None: float32
 )->Tensor:                   # standard normal numbers, of that shape
-    "Standard normal noise, drawn on the generator's own device: a CPU generator gives the same numbers whatever the device."
+    "Standard normal noise, drawn on the generator's own device or, without one, by torch's own."
     if not isinstance(generator, (list, tuple)): return _draw(shape, generator, device, dtype)
     if len(generator) != shape[0]:
         raise ValueError("generator must be one torch.Generator or a list with one for each of the "

@@ -2,7 +2,8 @@
 import contextlib
 import io
 import json
-import re
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -439,3 +440,44 @@ def test_a_compiled_network_is_saved_as_it_is(pipe, tmp_path):
     assert torch.allclose(draw(pipe, 2), images, atol=1e-5) and not plain.training
     pipe.save_pretrained(tmp_path)
     assert torch.equal(draw(quiet(DDPMPipeline.from_pretrained(tmp_path)), 2), images)
+
+
+SAVED_BY_DIFFUSERS = """
+import sys
+{first}
+assert ("diffusers" in sys.modules) == ({first!r} == "import diffusers"), "we do not import it"
+import torch, diffusers, ddpm_edu
+from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
+from ddpm_edu.unet import unet_config
+torch.manual_seed(0)
+pipe = diffusers.DDPMPipeline(unet=UNet(**unet_config("tiny")), scheduler=DDPMScheduler())
+pipe.save_pretrained(sys.argv[1])
+images = []
+for kind in (diffusers.DDPMPipeline, DDPMPipeline):
+    again = kind.from_pretrained(sys.argv[1])
+    assert type(again.unet) is UNet and type(again.scheduler) is DDPMScheduler
+    for k, v in again.unet.state_dict().items(): assert torch.equal(v, pipe.unet.state_dict()[k])
+    seed = torch.Generator().manual_seed(0)
+    images.append(again(num_inference_steps=2, generator=seed, output_type="np").images)
+assert abs(images[0] - images[1]).max() < 1e-5
+"""
+
+
+@pytest.mark.parametrize("first", ["import diffusers", "import ddpm_edu"])
+def test_a_pipeline_of_diffusers_saves_our_parts(tmp_path, first):
+    "With their weights, whichever library is imported first; and we import theirs for nobody."
+    script = SAVED_BY_DIFFUSERS.format(first=first)
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path/"unet"/"diffusion_pytorch_model.safetensors").is_file()
+
+
+def test_schedulers_are_swapped_and_swapped_back(pipe):
+    ours = DDPMScheduler(beta_end=0.03, variance_type="fixed_large")
+    for name in SAMPLERS:
+        other = getattr(diffusers, name).from_config(ours.config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                    # options that only they have
+            back = DDPMScheduler.from_config(other.config)
+        assert back.config.beta_end == 0.03 and back.betas.equal(ours.betas), name
