@@ -8,13 +8,14 @@ __all__ = ['check_choice', 'check_int', 'check_number', 'check_bool', 'check_nam
 # %% ../nbs/appendix/F_checks.ipynb #81359896
 import difflib, math, numbers, sys
 from collections.abc import Iterable
+from typing import Any
 
 # %% ../nbs/appendix/F_checks.ipynb #bec49e33
 def check_choice(
     name:str,            # argument's name, for the message
-    value,               # what the caller passed
-    allowed,             # the values that are fine
-):                       # `value`, unchanged
+    value:Any,           # what the caller passed
+    allowed:Iterable,    # the values that are fine
+)->Any:                  # `value`, unchanged
     "Return `value` if it is one of `allowed`, else raise a `ValueError` that suggests the nearest."
     allowed = list(allowed)
     if isinstance(value, (str, int, float, bool, type(None))) and value in allowed: return value
@@ -52,9 +53,12 @@ def check_number(
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
     low_ok = value > lo if open_lo else value >= lo
     high_ok = value < hi if open_hi else value <= hi
-    if not (low_ok and high_ok and abs(value) <= sys.float_info.max):         # neither infinite, nor NaN, nor a whole number too large for a float
-        left, right = "(" if open_lo or lo==-math.inf else "[", ")" if open_hi or hi==math.inf else "]"
-        raise ValueError(f"{name} must be a finite number in {left}{lo:g}, {hi:g}{right}, got {value!r}")
+    # Neither infinite, nor NaN, nor a whole number too large for a float.
+    if not (low_ok and high_ok and abs(value) <= sys.float_info.max):
+        left = "(" if open_lo or lo == -math.inf else "["
+        right = ")" if open_hi or hi == math.inf else "]"
+        raise ValueError(f"{name} must be a finite number in {left}{lo:g}, {hi:g}{right}, "
+                         f"got {value!r}")
     return float(value)
 
 # %% ../nbs/appendix/F_checks.ipynb #8539fe26
@@ -63,7 +67,9 @@ def check_bool(
     value,               # what the caller passed
 )->bool:                 # `value`
     "Return `value` if it is `True` or `False`, else raise a `TypeError`."
-    if not isinstance(value, bool): raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
+    if not isinstance(value, bool):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be True or False, got {value!r} ({kind})")
     return value
 
 # %% ../nbs/appendix/F_checks.ipynb #e43eaebc
