@@ -33,6 +33,9 @@ def find_folder(
 )->Path:                                 # a local folder
     "The folder that a name leads to, downloaded if need be."
     check_names("from_pretrained", hub, DOWNLOAD)
+    if not isinstance(name_or_path, (str, os.PathLike)) or not str(name_or_path):
+        raise TypeError("name_or_path must be a folder, a bundled name or a hub id (owner/name), "
+                        f"got {name_or_path!r}")
     name, path = os.fspath(name_or_path), expand(name_or_path)
     if path.is_dir():
         finish_saving(path)
