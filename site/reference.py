@@ -111,7 +111,8 @@ def entry(name, value):
     heading = "###" if "." in name else "##"
     decorator = "@classmethod\n" if isinstance(value, classmethod) else ""
     code = decorator + signature(name.split(".")[-1], value)
-    return f"{heading} {name}\n\n```python\n{code}\n```\n\n{text}\n"
+    title = name.replace("__", r"\_\_")                        # or Markdown makes it bold
+    return f"{heading} {title}\n\n```python\n{code}\n```\n\n{text}\n"
 
 
 def page(module):

@@ -15,7 +15,7 @@ WIDTH, CELL, MODULE = 100, 25, 400
 FLOORS = {name: floor for floor, names in enumerate((
     "checks randn",
     "forward_process config store images pictures toys plots blocks",
-    "variational_bound score_matching hub folders explorer unet_options model_index",
+    "variational_bound score_matching hub weight_files folders explorer unet_options model_index",
     "weights data scheduler explorers_formulas pipeline_mixin book",
     "unet explorers",
     "pipeline checkpoints runs",

@@ -177,7 +177,7 @@ def test_a_name_that_leads_nowhere(tmp_path):
 
 def test_bundled_pipeline_is_small_and_works_in_both_libraries():
     assert "fashion-mnist" in bundled()
-    from ddpm_edu.config import ASSETS
+    from ddpm_edu.hub import ASSETS
     folder = ASSETS/"fashion-mnist"
     assert sum(f.stat().st_size for f in folder.rglob("*.safetensors")) <= 4_000_000
     ours = quiet(DDPMPipeline.from_pretrained("fashion-mnist"))

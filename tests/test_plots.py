@@ -1,9 +1,15 @@
 "Plots: nothing global changes, nothing heavy is imported, and no display is needed."
+import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import torch
+
+chapters = sorted((Path(__file__).parent.parent/"nbs").glob("[0-9]*.ipynb"))
 
 
 def run(code, env=None):
@@ -69,3 +75,13 @@ def test_defaults_of_torch():
         torch.set_default_device(None)
         torch.set_default_dtype(dtype)
     for a, b in zip(before, after): assert np.array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.parametrize("path", chapters, ids=lambda p: p.stem)
+def test_committed_chapters_show_their_figures(path):
+    "A kernel that was started with MPLBACKEND=Agg draws in silence: the figures would be missing."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    source = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    outputs = [o.get("data", {}) for c in cells for o in c.get("outputs", [])]
+    drawn = re.findall(r"\b(?:plt\.subplots|plot_\w+|show_images)\(", source)
+    assert not drawn or any("image/png" in data for data in outputs), "execute without MPLBACKEND"

@@ -77,6 +77,7 @@ def test_the_source_is_linked_only_where_it_is_public(monkeypatch, tmp_path):
 def entries(module):
     "The names that the page of a module documents, and its text."
     text = "\n".join(script("reference").page(importlib.import_module(f"ddpm_edu.{module}")))
+    text = text.replace(r"\_", "_")                    # escaped, or Markdown would make it bold
     return re.findall(r"^##+ (\S+)$", text, re.M), text
 
 
@@ -111,6 +112,14 @@ def test_reference_leaves_helpers_out(module):
     called = ("__call__", "__getitem__", "__len__")
     last = [name.split(".")[-1] for name in entries(module)[0]]
     assert not [n for n in last if n.startswith(("_", "check_")) and n not in called]
+
+
+def test_reference_headings_keep_their_underscores():
+    "Two of them around a name would be bold in Markdown."
+    from markdown_it import MarkdownIt
+    page = script("reference").page(importlib.import_module("ddpm_edu.pipeline"))
+    shown = MarkdownIt().render("\n".join(page))
+    assert "<h3>DDPMPipeline.__call__</h3>" in shown
 
 
 def test_reference_says_what_arguments_are():
