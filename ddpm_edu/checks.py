@@ -52,9 +52,12 @@ def check_number(
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
     low_ok = value > lo if open_lo else value >= lo
     high_ok = value < hi if open_hi else value <= hi
-    if not (low_ok and high_ok and abs(value) <= sys.float_info.max):         # neither infinite, nor NaN, nor a whole number too large for a float
-        left, right = "(" if open_lo or lo==-math.inf else "[", ")" if open_hi or hi==math.inf else "]"
-        raise ValueError(f"{name} must be a finite number in {left}{lo:g}, {hi:g}{right}, got {value!r}")
+    # neither infinite, nor NaN, nor a whole number too large for a float
+    if not (low_ok and high_ok and abs(value) <= sys.float_info.max):
+        left = "(" if open_lo or lo==-math.inf else "["
+        right = ")" if open_hi or hi==math.inf else "]"
+        limits = f"{left}{lo:g}, {hi:g}{right}"
+        raise ValueError(f"{name} must be a finite number in {limits}, got {value!r}")
     return float(value)
 
 # %% ../nbs/appendix/F_checks.ipynb #8539fe26
@@ -63,7 +66,8 @@ def check_bool(
     value,               # what the caller passed
 )->bool:                 # `value`
     "Return `value` if it is `True` or `False`, else raise a `TypeError`."
-    if not isinstance(value, bool): raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
     return value
 
 # %% ../nbs/appendix/F_checks.ipynb #e43eaebc

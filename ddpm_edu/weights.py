@@ -190,6 +190,7 @@ def load_network(
     if dtype == "auto": dtype = next(v.dtype for v in weights.values() if v.is_floating_point())
     return model.to(dtype).eval()
 
+# %% ../nbs/appendix/D5_weights.ipynb #e116dbcc
 def check_dtype(
     dtype,                               # by its newer name
     torch_dtype=None,                    # by its older name
