@@ -74,7 +74,7 @@ def sample(
     out:str="samples.png",       # image file for the grid
 )->None:
     "Draw images from noise with a trained pipeline, and write them as a grid."
-    check_int("n", n)
+    check_int("n", n, 1, 4096, "the images of one picture")
     check_int("steps", steps)
     check_int("seed", seed, 0, 2**64 - 1)
     path = check_output(out)

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 import torch
 from torch import Tensor
-from .checks import check_choice, check_number
+from .checks import check_choice, check_names, check_number
 from .config import Config, FORMAT_VERSION
 from .forward_process import check_floats
-from .hub import upload
+from .hub import UPLOAD, PushMixin
 from .model_index import INDEX, PARTS
 from .pictures import numpy_to_pil
 from .store import staged_folder
 
 # %% ../nbs/appendix/M_pipeline_mixin.ipynb #6d697805
-class PipelineMixin:
+class PipelineMixin(PushMixin):
     "A network and a scheduler by name, and what can be done with them besides sampling."
     config_name, diffusers_name = INDEX, "DDPMPipeline"
     unet: Any
@@ -152,6 +152,7 @@ class PipelineMixin:
         """
         weights:dict[str, Any] = dict(safe_serialization=safe_serialization, variant=variant,
                                       max_shard_size=max_shard_size, dtype=dtype)
+        check_names(f"{type(self).__name__}.save_pretrained", hub, UPLOAD)
         for name, part in self.components.items():
             if not hasattr(part, "save_pretrained"):
                 raise TypeError(f"{name} cannot be saved: {type(part).__name__} has no "
@@ -163,31 +164,6 @@ class PipelineMixin:
             self.unet.save_pretrained(stage/"unet", **weights)
         name = hub.pop("repo_id", Path(save_directory).name)
         if push_to_hub: self.push_to_hub(name, **hub, **weights)
-
-    def push_to_hub(self,
-        repo_id:str,                         # "owner/name", or "name" for a repository of your own
-        commit_message:str|None=None,        # None: the library's
-        private:bool|None=None,              # if the repository is new: hidden from others?
-        token:str|None=None,                 # None: the one of `hf auth login`
-        create_pr:bool=False,                # propose the change instead of making it?
-        subfolder:str|None=None,             # folder of the repository to put the files in
-        **save,                              # options of `save_pretrained`
-    )->str:                                  # address of the commit
-        """Upload what `save_pretrained` would write.
-
-        Args:
-            repo_id: "owner/name", or "name" for a repository of your own
-            commit_message: None: the library's
-            private: if the repository is new: hidden from others?
-            token: None: the one of `hf auth login`
-            create_pr: propose the change instead of making it?
-            subfolder: folder of the repository to put the files in
-            **save: options of `save_pretrained`
-        Returns:
-            address of the commit
-        """
-        write = lambda folder: self.save_pretrained(folder, **save)
-        return upload(write, repo_id, commit_message, private, token, create_pr, subfolder)
 
 # %% ../nbs/appendix/M_pipeline_mixin.ipynb #6d697812
 def first_step(

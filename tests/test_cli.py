@@ -70,7 +70,7 @@ def test_output_is_checked_before_anything_is_loaded(tmp_path):
 
 
 MISTAKES = [
-    (("sample", "--n", "0"), "sample: --n must be at least 1"),
+    (("sample", "--n", "0"), "sample: --n must be between 1 and 4096"),
     (("sample", "--steps", "0"), "--steps must be at least 1"),
     (("sample", "--steps", "1001"), "--steps must be between 1 and 1000"),
     (("sample", "--seed", "-1"), "--seed must be between 0 and"),

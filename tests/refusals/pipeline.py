@@ -135,6 +135,9 @@ ROWS = [
     ("check_device({'unet': 0})", ValueError, "device_map must be None or the name of one device"),
     ("DDPMPipeline.from_pretrained('fashion-mnits')", FileNotFoundError,
      "Did you mean 'fashion-mnist'?"),
+    ("DDPMPipeline.from_pretrained('fashion-mnist', varient='fp16')", TypeError,
+     "has no argument 'varient'. Did you mean 'variant'?"),
+    ("tiny.save_pretrained('{tmp}', repoid='x')", TypeError, "Did you mean 'repo_id'?"),
     # without weights
     ("DDPMPipeline.from_config('cifar')", ValueError, "Did you mean 'cifar10'?"),
     ("DDPMPipeline.from_config({'vae': {}})", TypeError, "config must be one of"),
