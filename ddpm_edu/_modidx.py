@@ -663,8 +663,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'ddpm_edu/pipeline_mixin.py'),
                                          'ddpm_edu.pipeline_mixin.PipelineMixin.progress_bar': ( 'appendix/m_pipeline_mixin.html#pipelinemixin.progress_bar',
                                                                                                  'ddpm_edu/pipeline_mixin.py'),
-                                         'ddpm_edu.pipeline_mixin.PipelineMixin.push_to_hub': ( 'appendix/m_pipeline_mixin.html#pipelinemixin.push_to_hub',
-                                                                                                'ddpm_edu/pipeline_mixin.py'),
                                          'ddpm_edu.pipeline_mixin.PipelineMixin.register_modules': ( 'appendix/m_pipeline_mixin.html#pipelinemixin.register_modules',
                                                                                                      'ddpm_edu/pipeline_mixin.py'),
                                          'ddpm_edu.pipeline_mixin.PipelineMixin.save_pretrained': ( 'appendix/m_pipeline_mixin.html#pipelinemixin.save_pretrained',
