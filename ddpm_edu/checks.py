@@ -8,13 +8,14 @@ __all__ = ['check_choice', 'check_int', 'check_number', 'check_bool', 'check_nam
 # %% ../nbs/appendix/F_checks.ipynb #81359896
 import difflib, math, numbers, sys
 from collections.abc import Iterable
+from typing import Any
 
 # %% ../nbs/appendix/F_checks.ipynb #bec49e33
 def check_choice(
     name:str,            # argument's name, for the message
-    value,               # what the caller passed
-    allowed,             # the values that are fine
-):                       # `value`, unchanged
+    value:Any,           # what the caller passed
+    allowed:Iterable,    # the values that are fine
+)->Any:                  # `value`, unchanged
     "Return `value` if it is one of `allowed`, else raise a `ValueError` that suggests the nearest."
     allowed = list(allowed)
     if isinstance(value, (str, int, float, bool, type(None))) and value in allowed: return value
@@ -52,6 +53,28 @@ def check_number(
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
     low_ok = value > lo if open_lo else value >= lo
     high_ok = value < hi if open_hi else value <= hi
+    # Neither infinite, nor NaN, nor a whole number too large for a float.
+    if not (low_ok and high_ok and abs(value) <= sys.float_info.max):
+        left = "(" if open_lo or lo == -math.inf else "["
+        right = ")" if open_hi or hi == math.inf else "]"
+        raise ValueError(f"{name} must be a finite number in {left}{lo:g}, {hi:g}{right}, "
+                         f"got {value!r}")
+    return float(value)
+
+# %% ../nbs/appendix/F_checks.ipynb #80bce308
+def check_number(
+    name:str,            # argument's name, for the message
+    value,               # what the caller passed
+    lo:float=-math.inf,  # smallest allowed value
+    hi:float=math.inf,   # largest allowed value
+    open_lo:bool=False,  # is `lo` itself refused?
+    open_hi:bool=False,  # is `hi` itself refused?
+)->float:                # `value` as a Python float
+    "Return `value` if it is a finite number in the range, else raise."
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    low_ok = value > lo if open_lo else value >= lo
+    high_ok = value < hi if open_hi else value <= hi
     # neither infinite, nor NaN, nor a whole number too large for a float
     if not (low_ok and high_ok and abs(value) <= sys.float_info.max):
         left = "(" if open_lo or lo==-math.inf else "["
@@ -59,6 +82,17 @@ def check_number(
         limits = f"{left}{lo:g}, {hi:g}{right}"
         raise ValueError(f"{name} must be a finite number in {limits}, got {value!r}")
     return float(value)
+
+# %% ../nbs/appendix/F_checks.ipynb #8539fe26
+def check_bool(
+    name:str,            # argument's name, for the message
+    value,               # what the caller passed
+)->bool:                 # `value`
+    "Return `value` if it is `True` or `False`, else raise a `TypeError`."
+    if not isinstance(value, bool):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be True or False, got {value!r} ({kind})")
+    return value
 
 # %% ../nbs/appendix/F_checks.ipynb #8539fe26
 def check_bool(

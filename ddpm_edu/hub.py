@@ -33,6 +33,9 @@ def find_folder(
 )->Path:                                 # a local folder
     "The folder that a name leads to, downloaded if need be."
     check_names("from_pretrained", hub, DOWNLOAD)
+    if not isinstance(name_or_path, (str, os.PathLike)) or not str(name_or_path):
+        raise TypeError("name_or_path must be a folder, a bundled name or a hub id (owner/name), "
+                        f"got {name_or_path!r}")
     name, path = os.fspath(name_or_path), expand(name_or_path)
     if path.is_dir():
         finish_saving(path)
@@ -178,7 +181,9 @@ class SavedMixin(PushMixin, ConfigMixin):
                                    f"{', '.join(inside)})")
                 raise FileNotFoundError(f"no {cls.config_name} in {path.parent}: {hint}")
         entries = read_json(path)
-        if missing := [k for k in known_options(cls) if k not in entries]:
+        relative = entries.get("_class_name") in {*cls.compatible_names} - {cls.diffusers_name}
+        missing = [k for k in known_options(cls) if k not in entries]
+        if missing and not relative:
             warnings.warn(f"{path} does not say {', '.join(missing)}: the defaults are used")
         return (entries, rest) if return_unused_kwargs else entries
 
@@ -190,28 +195,28 @@ class SavedMixin(PushMixin, ConfigMixin):
     def save_config(self,
         save_directory,                      # folder, made if needed
         push_to_hub:bool=False,              # upload it too?
-        **hub,                               # options of `push_to_hub`: repo_id, token, private, ...
+        **hub,                               # of `push_to_hub`: repo_id, token, ...
     )->None:
         """Write the configuration as `config_name` in a folder.
 
         Args:
             save_directory: folder, made if needed
             push_to_hub: upload it too?
-            **hub: options of `push_to_hub`: repo_id, token, private, ...
+            **hub: of `push_to_hub`: repo_id, token, ...
         """
         SavedMixin.save_pretrained(self, save_directory, push_to_hub, **hub)
 
     def save_pretrained(self,
         save_directory,                      # folder, made if needed
         push_to_hub:bool=False,              # upload it too?
-        **hub,                               # options of `push_to_hub`: repo_id, token, private, ...
+        **hub,                               # of `push_to_hub`: repo_id, token, ...
     )->None:
         """Save the object; one without weights is its configuration.
 
         Args:
             save_directory: folder, made if needed
             push_to_hub: upload it too?
-            **hub: options of `push_to_hub`: repo_id, token, private, ...
+            **hub: of `push_to_hub`: repo_id, token, ...
         """
         check_names(f"{type(self).__name__}.save_pretrained", hub, UPLOAD)
         text = self.to_json_string()

@@ -41,7 +41,7 @@ class DDPMSchedulerOutput(Output):
 class DDPMScheduler(SavedMixin):
     "The reverse process: which timesteps to visit, and one step from x_t to x_{t-1} (Algorithm 2)."
     config_name, diffusers_name, order = "scheduler_config.json", "DDPMScheduler", 1
-    compatible_names = COMPATIBLE
+    compatible_names, has_compatibles = COMPATIBLE, True
     @register_to_config
     def __init__(self,
         num_train_timesteps:int=1000,              # T
@@ -379,13 +379,12 @@ class DDPMScheduler(SavedMixin):
         t = check_timesteps(timesteps, len(self.schedule), sample)
         return self.schedule.velocity(sample, t, noise)
 
-    def register_to_config(self, **changes)->None:
+    def rebuild(self, **changes)->None:
         "Change arguments, and all that is computed from them; the timesteps chosen stay."
-        new = type(self)(**{**self.config, **changes})                  # or an error, and no change
         n, visited = self.num_inference_steps, self.timesteps.cpu().flip(0)
-        if n is not None and visited[-1] < len(new):
-            new._visit(visited, n, self.custom_timesteps, self.timesteps.device)
-        vars(self).update(vars(new))
+        custom, device = self.custom_timesteps, self.timesteps.device
+        SavedMixin.rebuild(self, **changes)                             # or an error, and no change
+        if n is not None and visited[-1] < len(self): self._visit(visited, n, custom, device)
 
     @property
     def compatibles(self)->list[type]:

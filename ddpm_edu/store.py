@@ -152,7 +152,7 @@ def made_folder(
             with suppress(OSError): p.rmdir()    # unless somebody else uses it by now
         raise
 
-# %% ../nbs/appendix/D2_store.ipynb #9b41ac49
+# %% ../nbs/appendix/D2_store.ipynb #e310cad2
 @contextmanager
 def staged_folder(
     folder,              # where the files shall be in the end; made if needed

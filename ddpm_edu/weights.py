@@ -132,7 +132,7 @@ class ModelMixin(SavedMixin, nn.Module):
         push_to_hub:bool=False,              # upload it too?
         dtype:torch.dtype|None=None,         # store the weights in this type; None: as they are
         is_main_process:bool=True,           # of several: the one that writes?
-        **hub,                               # of `push_to_hub`: repo_id (else the folder's name), ...
+        **hub,                               # of `push_to_hub`: repo_id, token, ...
     )->None:
         """Write the configuration and the weights; both or neither.
 
@@ -144,7 +144,7 @@ class ModelMixin(SavedMixin, nn.Module):
             push_to_hub: upload it too?
             dtype: store the weights in this type; None: as they are
             is_main_process: of several: the one that writes?
-            **hub: of `push_to_hub`: repo_id (else the folder's name), ...
+            **hub: of `push_to_hub`: repo_id, token, ...
         """
         check_names(f"{type(self).__name__}.save_pretrained", hub, UPLOAD)
         if not is_main_process: return
@@ -190,7 +190,7 @@ def load_network(
     if dtype == "auto": dtype = next(v.dtype for v in weights.values() if v.is_floating_point())
     return model.to(dtype).eval()
 
-# %% ../nbs/appendix/D5_weights.ipynb #e116dbcc
+# %% ../nbs/appendix/D5_weights.ipynb #ea8e6230
 def check_dtype(
     dtype,                               # by its newer name
     torch_dtype=None,                    # by its older name
