@@ -12,7 +12,6 @@ __all__ = ['OTHER_NAMES', 'SETTINGS', 'FORMATS', 'COMMANDS', 'check_output', 'wr
 import importlib, math, os, re, struct, sys, time, traceback, warnings
 from pathlib import Path
 from typing import Any, Callable
-from .book import notebooks
 from .checks import check_int
 from .folders import user_path
 

@@ -178,9 +178,9 @@ def test_methods_are_in_their_classes():
     classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
     pipeline = classes["DDPMPipeline"]
     methods = {m.name: m for m in pipeline.body if isinstance(m, ast.FunctionDef)}
-    names = {"__call__", "from_pretrained", "save_pretrained", "from_config", "from_pipe"}
+    names = {"__call__", "from_pretrained", "download", "from_config", "from_pipe"}
     assert names <= set(methods)
-    for name in ("__call__", "from_pretrained", "save_pretrained"):
+    for name in ("__call__", "from_pretrained", "download"):
         text = ast.get_docstring(methods[name])
         for arg in methods[name].args.args[1:]: assert f"    {arg.arg}: " in text, (name, arg.arg)
 
