@@ -17,7 +17,7 @@ import torch
 from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
 from ddpm_edu.hub import ASSETS, bundled
 from ddpm_edu.unet import unet_config
-from ddpm_edu.weights import weights_file
+from ddpm_edu.weight_files import weights_file
 
 PREDICTABLE = (ValueError, TypeError, FileNotFoundError)
 
