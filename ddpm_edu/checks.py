@@ -61,28 +61,6 @@ def check_number(
                          f"got {value!r}")
     return float(value)
 
-# %% ../nbs/appendix/F_checks.ipynb #80bce308
-def check_number(
-    name:str,            # argument's name, for the message
-    value,               # what the caller passed
-    lo:float=-math.inf,  # smallest allowed value
-    hi:float=math.inf,   # largest allowed value
-    open_lo:bool=False,  # is `lo` itself refused?
-    open_hi:bool=False,  # is `hi` itself refused?
-)->float:                # `value` as a Python float
-    "Return `value` if it is a finite number in the range, else raise."
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
-    low_ok = value > lo if open_lo else value >= lo
-    high_ok = value < hi if open_hi else value <= hi
-    # neither infinite, nor NaN, nor a whole number too large for a float
-    if not (low_ok and high_ok and abs(value) <= sys.float_info.max):
-        left = "(" if open_lo or lo==-math.inf else "["
-        right = ")" if open_hi or hi==math.inf else "]"
-        limits = f"{left}{lo:g}, {hi:g}{right}"
-        raise ValueError(f"{name} must be a finite number in {limits}, got {value!r}")
-    return float(value)
-
 # %% ../nbs/appendix/F_checks.ipynb #8539fe26
 def check_bool(
     name:str,            # argument's name, for the message
@@ -92,16 +70,6 @@ def check_bool(
     if not isinstance(value, bool):
         kind = type(value).__name__
         raise TypeError(f"{name} must be True or False, got {value!r} ({kind})")
-    return value
-
-# %% ../nbs/appendix/F_checks.ipynb #8539fe26
-def check_bool(
-    name:str,            # argument's name, for the message
-    value,               # what the caller passed
-)->bool:                 # `value`
-    "Return `value` if it is `True` or `False`, else raise a `TypeError`."
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
     return value
 
 # %% ../nbs/appendix/F_checks.ipynb #e43eaebc

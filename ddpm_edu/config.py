@@ -314,17 +314,17 @@ class Output(dict[str, Any]):
         kind = type(self).__name__
         raise TypeError(f"the fields of {kind} are fixed; set one by out.name = value")
 
-    def __delitem__(self, key)->None: self.fixed()
+    def __delitem__(self, key)->NoReturn: self.fixed()
 
-    def pop(self, *args)->None: self.fixed()
+    def pop(self, *args)->NoReturn: self.fixed()
 
-    def popitem(self)->None: self.fixed()
+    def popitem(self)->NoReturn: self.fixed()
 
-    def clear(self)->None: self.fixed()
+    def clear(self)->NoReturn: self.fixed()
 
-    def setdefault(self, *args)->None: self.fixed()
+    def setdefault(self, *args)->NoReturn: self.fixed()
 
-    def update(self, *args, **kwargs)->None: self.fixed()
+    def update(self, *args, **kwargs)->NoReturn: self.fixed()
 
     def __reduce__(self):
         return type(self), tuple(getattr(self, f.name) for f in dataclasses.fields(cast(Any, self)))

@@ -25,6 +25,7 @@ def bundled()->list[str]:                # names
     "The pipelines that ship with this package."
     return sorted(p.parent.name for p in ASSETS.glob("*/model_index.json"))
 
+# %% ../nbs/appendix/D3_hub.ipynb #fdd77846
 def find_folder(
     name_or_path,                        # a folder, a bundled name, or a hub id ("owner/name")
     allow_patterns:Iterable[str]|None=None,  # hub only: which files to download; None: all

@@ -130,7 +130,8 @@ def cannot_save(
     error:OSError,       # what the system said
 )->OSError:
     "The same kind of error in one sentence that names the folder."
-    reason = getattr(error, "reason", None) or REASONS.get(error.errno or 0) or str(error)
+    said = error.strerror or str(error)
+    reason = getattr(error, "reason", None) or REASONS.get(error.errno or 0) or said
     told = type(error)(f"cannot save to {folder}: {reason}; what was there before is unchanged")
     told.errno = error.errno
     told.reason = reason # type: ignore[attr-defined]

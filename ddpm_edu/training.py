@@ -8,7 +8,7 @@ __all__ = ['training_loss', 'draw_batch', 'ema_weights', 'TrainConfig', 'Trainer
 
 # %% ../nbs/07_training.ipynb #dfa02c34
 import json, math, threading, time, warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -17,7 +17,7 @@ from .config import entry_of_config, frozen, known_options
 from .hub import UPLOAD, SavedMixin, find_folder, sort_options
 from .store import staged_folder
 from .weight_files import (check_variant, find_weights, index_file, numbers_to_save,
-    read_weights, split, weights_file, weights_patterns, write_weights)
+    read_weights, split, weights_patterns, write_weights)
 
 # %% ../nbs/appendix/D5_weights.ipynb #bc3c0fdf
 M = TypeVar("M", bound="ModelMixin")

@@ -104,7 +104,7 @@ def test_notes_are_kept_and_change_nothing(unet, tmp_path):
     assert unet.config.sample_size == 16
     with pytest.warns(FutureWarning, match="config.test_attribute"): assert unet.test_attribute == 5
     with pytest.raises(AttributeError, match="^'UNet' object has no attribute 'does_not_exist'$"):
-        unet.does_not_exist
+        getattr(unet, "does_not_exist")
     unet.save_pretrained(tmp_path)
     assert UNet.load_config(tmp_path)["test_attribute"] == 5
 

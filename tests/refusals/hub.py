@@ -32,7 +32,7 @@ ROWS = [
     ("find_folder('fashion-mnits')", FileNotFoundError,
      ("hub id", "Did you mean 'fashion-mnist'?")),
     ("find_folder('a/b/c')", FileNotFoundError, "not a hub id"),
-    ("find_folder('')", TypeError, ("name_or_path must be a folder", "''")),
+    ("find_folder('')", TypeError, "name_or_path must be a folder"),
     ("find_folder(3)", TypeError, "got 3"),
     ("find_folder('someone/something', cache_dir='{tmp}', **offline)", OSError, "go online once"),
     ("find_folder('a b/c', **offline)", OSError, "cannot load 'a b/c'"),
