@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
-
+from fastcore.basics import patch
 
 # %% ../nbs/05_blocks.ipynb #79b85616
 def timestep_embedding(
