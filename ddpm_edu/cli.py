@@ -167,14 +167,20 @@ def open_data(
 )->Any:                                                    # `ImageDataset`
     "The images to train on."
     from ddpm_edu.folders import ImageFolder
+    from ddpm_edu.unet import unet_config
     from ddpm_edu.data import load_fashion_mnist
     if channels not in (None, 0, 1, 3):
         raise ValueError("channels must be 1 (gray), 3 (color) or 0 (as the pictures are), got "
                          f"{channels}")
     if data == "fashion-mnist": return load_fashion_mnist("train")
+    halved = 2**(len(unet_config("fashion-mnist")["block_out_channels"]) - 1)
+    if size % halved:
+        raise ValueError(f"size must be a multiple of {halved}, for the network halves the images, "
+                         f"got {size}; try {-(-size//halved)*halved}")
     root = user_path(data, "data")
     return ImageFolder(root, size, channels or None, on_error=on_error, exclude=[out])
 
+# %% ../nbs/appendix/E_command_line.ipynb #c1i0000e
 def fitted(
     shape:tuple[int, int, int],  # of an image, (C, H, W)
 )->Any:                          # `UNet`

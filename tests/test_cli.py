@@ -84,6 +84,7 @@ MISTAKES = [
     (("train", "--out", "o", "--mixed-precision", "fp8"), "--mixed-precision must be one of"),
     (("train", "--out", "o", "--ema-decay", "2"), "--ema-decay must be"),
     (("train", "--out", "o", "--lr", "-1"), "--lr must be"),
+    (("train", "--out", "o", "--data", ".", "--size", "30"), "--size must be a multiple of 4"),
     (("train", "--out", "o", "--data", ".", "--channels", "2"), "--channels must be 1 (gray)"),
 ]
 
