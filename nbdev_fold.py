@@ -230,7 +230,8 @@ def wrap(line, width):
 def drop_patch(sources):
     "Without the import of `patch`, if nothing needs it any more."
     if any(re.search(r"^@patch\b", s, re.M) for s in sources): return sources
-    sources = [re.sub(r"^from fastcore\.basics import patch(\n|\Z)", "", s, flags=re.M) for s in sources]
+    alone = re.compile(r"^from fastcore\.basics import patch(\n|\Z)", re.M)
+    sources = [alone.sub("", s) for s in sources]
     others = re.compile(r"^(from fastcore\.basics import .*?)(?:, patch\b|\bpatch, )", re.M)
     sources = [others.sub(r"\1", s) for s in sources]
     return sources
