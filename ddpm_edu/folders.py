@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from .checks import check_bool, check_choice, check_int
-from .images import ImageDataset, to_mode, to_model
+from .images import ImageDataset, to_mode
 
 # %% ../nbs/appendix/A3_folders.ipynb #581a3313
 NO_PICTURES = ("BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
