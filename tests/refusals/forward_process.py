@@ -23,6 +23,8 @@ ROWS = [
     ("make_betas(T=10.)", TypeError, ("num_train_timesteps must be a whole number", "10.0")),
     ("make_betas(beta_start=0.)", ValueError,
      "beta_start must be a finite number in (0, 1), got 0.0"),
+    ("make_betas(beta_start=1.)", ValueError,
+     "beta_start must be a finite number in (0, 1), got 1.0"),
     ("make_betas(beta_end=1)", ValueError, "beta_end must be a finite number in (0, 1), got 1"),
     ("make_betas(beta_end=-0.5)", ValueError, ("beta_end", "-0.5")),
     ("make_betas(beta_end=float('nan'))", ValueError, ("beta_end", "finite", "nan")),

@@ -102,7 +102,7 @@ ROWS += [
     ("four(images, '5')", TypeError, "timestep must be a number"),
     ("four(images, True)", TypeError, "timestep must be a number"),
     ("four(images, None)", TypeError, "timestep must be a number"),
-    ("four(images, -1)", ValueError, ("timestep", "-1")),
+    ("four(images, -1)", ValueError, ("timestep", "got -1")),
     ("four(images, float('nan'))", ValueError, ("timestep", "nan")),
     ("fourier(torch.zeros(1, 2, 8, 8), 0)", ValueError, ("timestep", "(0, inf)")),
     # classes
