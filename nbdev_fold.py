@@ -160,12 +160,15 @@ def overload(source):
              and any(a.arg == "return_dict" for a in m.args.args)]
     for node in sorted(nodes, key=lambda n: -n.lineno):
         first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-        lines[first-1:first-1] = signatures(node)
+        said = lines[node.body[0].lineno-1:node.body[0].end_lineno]
+        lines[first-1:first-1] = signatures(node, said)
     return "\n".join(lines)
 
 
-def signatures(node):
-    "The lines of the two `@overload`s of a method: without and with another `return_dict`."
+def signatures(node, said):
+    """The lines of the two `@overload`s of a method: without and with another `return_dict`.
+
+    That of a call repeats the docstring: it is what some editors show."""
     names = [a.arg for a in node.args.args]
     given = [""]*(len(names) - len(node.args.defaults))
     given += ["=" + ast.unparse(d) for d in node.args.defaults]
@@ -174,12 +177,13 @@ def signatures(node):
         kind = ":" + ast.unparse(a.annotation).replace(" | ", "|") if a.annotation else ""
         parts.append(f"{a.arg}{':Literal[True]' if a.arg == 'return_dict' else kind}{default}")
     one = ast.unparse(node.returns.left)
-    texts = (f"def {node.name}({', '.join(parts)})->{one}: ...",
+    texts = (f"def {node.name}({', '.join(parts)})->{one}:",
              f"def {node.name}(self, *args:Any, return_dict:bool, **kwargs:Any)->Any: ...")
     pad = " "*node.col_offset
-    return [line for text in texts
-            for line in [pad + "@overload", *(pad + l for l in textwrap.wrap(
-                text, 100 - len(pad), subsequent_indent=" "*8))]]
+    wrapped = [[pad + line for line in textwrap.wrap(text, 100 - len(pad), subsequent_indent=" "*8)]
+               for text in texts]
+    body = said if node.name == "__call__" else [f"{pad}    ..."]
+    return [pad + "@overload", *wrapped[0], *body, pad + "@overload", *wrapped[1]]
 
 
 def said_of(source):

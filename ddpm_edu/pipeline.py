@@ -134,7 +134,24 @@ class DDPMPipeline(PipelineMixin):
     def __call__(self, batch_size:int=1, generator:torch.Generator|list[torch.Generator]|None=None,
             num_inference_steps:int=1000, output_type:str='pil', return_dict:Literal[True]=True,
             start:Any=None, start_timestep:int|None=None, callback_on_step_end:Callable|None=None,
-            compile:bool=False, strength:float|None=None)->ImagePipelineOutput: ...
+            compile:bool=False, strength:float|None=None)->ImagePipelineOutput:
+        """Draw images from noise, or from other images: Algorithm 2.
+
+        Args:
+            batch_size: number of images
+            generator: one for all, or a list with one for each image: then an image does not depend
+                on its batch
+            num_inference_steps: reverse steps, 1..T
+            output_type: "pil": Pillow images; "np": array (B, H, W, C); or "pt"
+            return_dict: False: a tuple
+            start: x_t to begin with, (B, C, H, W), or pictures; None: noise
+            start_timestep: the t of `start`, one that is visited; None: the first
+            callback_on_step_end: called as f(pipeline, step, t, state)
+            compile: let `torch.compile` translate the network first?
+            strength: noise `start` over this share of the steps, (0, 1]
+        Returns:
+            `ImagePipelineOutput`, or (images,)
+        """
     @overload
     def __call__(self, *args:Any, return_dict:bool, **kwargs:Any)->Any: ...
     def __call__(self,

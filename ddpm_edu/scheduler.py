@@ -258,7 +258,8 @@ class DDPMScheduler(SavedMixin):
     @overload
     def step(self, model_output:Tensor, timestep:int|Tensor, sample:Tensor,
             generator:torch.Generator|Sequence[torch.Generator]|None=None,
-            return_dict:Literal[True]=True)->DDPMSchedulerOutput: ...
+            return_dict:Literal[True]=True)->DDPMSchedulerOutput:
+        ...
     @overload
     def step(self, *args:Any, return_dict:bool, **kwargs:Any)->Any: ...
     def step(self,

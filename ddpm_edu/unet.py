@@ -187,7 +187,8 @@ class UNet(ModelMixin, nn.Module):
 
     @overload
     def forward(self, sample:Tensor, timestep:Tensor|float|int, class_labels:Tensor|None=None,
-            return_dict:Literal[True]=True)->UNetOutput: ...
+            return_dict:Literal[True]=True)->UNetOutput:
+        ...
     @overload
     def forward(self, *args:Any, return_dict:bool, **kwargs:Any)->Any: ...
     def forward(self,

@@ -82,7 +82,7 @@ def test_completion(python):
     for name, names in offered.items(): assert wanted <= names, name
     assert {"step", "add_noise", "set_timesteps"} <= offered["DDPMScheduler"]
     line = "DDPMPipeline.from_pretrained('fashion-mnist')("
-    call, = script(f"{start}{line}").get_signatures(2, len(line))
+    call, *_ = script(f"{start}{line}").get_signatures(2, len(line))
     names = {"batch_size", "generator", "num_inference_steps", "output_type"}
     assert names <= {p.name for p in call.params}
     assert "reverse steps" in call.docstring()
@@ -96,7 +96,7 @@ def test_help_shows_the_arguments():
     import pydoc
     from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
     wanted = {DDPMPipeline.__call__: "batch_size: number of images",
-              DDPMScheduler.step: "model_output: the network",
+              DDPMScheduler.step: "model_output: (B, C, H, W)",
               UNet.forward: "sample: noisy images",
               DDPMPipeline.from_pretrained: "variant: which copy"}
     for thing, words in wanted.items():
