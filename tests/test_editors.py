@@ -81,7 +81,7 @@ def test_completion(python):
     wanted = {"from_pretrained", "save_pretrained", "from_config"}
     for name, names in offered.items(): assert wanted <= names, name
     assert {"step", "add_noise", "set_timesteps"} <= offered["DDPMScheduler"]
-    line = "DDPMPipeline.from_pretrained('fashion-mnist')("
+    line = "DDPMPipeline.from_pretrained('fashion-mnist').__call__("
     call, *_ = script(f"{start}{line}").get_signatures(2, len(line))
     names = {"batch_size", "generator", "num_inference_steps", "output_type"}
     assert names <= {p.name for p in call.params}
