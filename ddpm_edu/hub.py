@@ -182,7 +182,8 @@ class SavedMixin(PushMixin, ConfigMixin):
                                    f"{', '.join(inside)})")
                 raise FileNotFoundError(f"no {cls.config_name} in {path.parent}: {hint}")
         entries = read_json(path)
-        relative = entries.get("_class_name") in {*cls.compatible_names} - {cls.diffusers_name}
+        named = entries.get("_class_name", cls.diffusers_name)
+        relative = named != cls.diffusers_name and named in cls.compatible_names
         missing = [k for k in known_options(cls) if k not in entries]
         if missing and not relative:
             warnings.warn(f"{path} does not say {', '.join(missing)}: the defaults are used")

@@ -35,7 +35,7 @@ def test_a_student_version_keeps_the_text_and_loses_outputs():
 NOTEBOOK = """
 import functools, math, torch
 import ddpm_edu.scheduler
-from ddpm_edu.data import to_model
+from ddpm_edu.images import to_model
 from ddpm_edu.forward_process import NoiseSchedule, make_betas
 ready = NoiseSchedule(make_betas())
 def own(x): return x + 1
@@ -189,10 +189,11 @@ def test_replaced_builtins_are_seen(monkeypatch, name):
 
 
 def test_a_changed_notebook_gets_no_answer(monkeypatch):
+    before = tampering.history()
     monkeypatch.setattr(asking, "history", lambda: ["import builtins"])
     with pytest.raises(Wrong, match="a cell changes builtins: the tests need Python as it is"):
         ask("triple", 1)
-    assert tampering.history() == []
+    assert tampering.history() == before
 
 
 def of(*x): return [[[len(x)], "float32", [float(v) for v in x]]]
