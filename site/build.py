@@ -90,7 +90,9 @@ def code_for_readers(cell):
     directives = " ".join(re.findall(r"^#\|(.*)", cell.source, re.M))
     if re.search(r"\b(default_exp|hide)\b", directives): return None
     if re.search(r"echo:\s*false", directives): cell.metadata["tags"] = ["remove-input"]
-    if re.search(r"code-fold:\s*true", directives): cell.metadata["tags"] = ["hide-input"]
+    folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)       # as in JupyterLab
+    if folded or re.search(r"code-fold:\s*true", directives):
+        cell.metadata["tags"] = ["hide-input"]
     cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M).strip("\n")
     for out in markdown_outputs([cell]):
         out.data["text/markdown"] = links("".join(out.data["text/markdown"]))
