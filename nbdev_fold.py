@@ -218,13 +218,19 @@ def docstring(home, node, args, returns):
     pad = " "*home.body[0].col_offset
     stars = {getattr(node.args.vararg, "arg", None): "*"}
     stars[getattr(node.args.kwarg, "arg", None)] = "**"
-    text = [said.rstrip(), ""] if said else []
+    text = [*narrow(said.rstrip(), 97 - len(pad)), ""] if said else []
     text += ["Args:", *(f"    {stars.get(a.arg, '')}{a.arg}: {comment}" for a, comment in args)]
     if returns and returns != "None": text += ["Returns:", f"    {returns}"]
     wrapped = [piece for line in text for piece in wrap(line, 100 - len(pad))]
     raw = "r" if "\\" in "".join(wrapped) else ""
     rest = [pad + line if line else "" for line in wrapped[1:]]
     return [f'{pad}{raw}"""{wrapped[0]}', *rest, f'{pad}"""']
+
+
+def narrow(said, width):
+    "The lines of a docstring; the three quotes made its first one longer."
+    first, *rest = said.split("\n")
+    return [*textwrap.wrap(first, width), *(line.strip() for line in rest)]
 
 
 def wrap(line, width):
