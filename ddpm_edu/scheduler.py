@@ -287,8 +287,8 @@ class DDPMScheduler(SavedMixin):
         x_t, output = sample.to(wide), output.to(wide)
         x0 = self.steps.predict_x0(x_t, k, output, self.prediction_type)  # 1. the guess: (15)
         x0 = self.clip(x0 if k < self.seen else self._guess(x0, t))       # 2. clipped
-        prev = self.steps.posterior_mean(x0, x_t, k)                      # 3. the step towards it: (7)
-        if t > 0:                                                         # 4. noise, but not in the last: (6)
+        prev = self.steps.posterior_mean(x0, x_t, k)                      # 3. step towards it: (7)
+        if t > 0:                                                         # 4. noise: (6)
             z = randn(output.shape, generator, sample.device, model_output.dtype)
             prev = prev + self.noise_scale(k, v)*z
         prev, x0 = prev.to(sample.dtype), x0.to(sample.dtype)
