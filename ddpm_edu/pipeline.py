@@ -62,17 +62,18 @@ class ImagePipelineOutput(Output):
     images: Any          # list of Pillow images, or array (B, H, W, C), or tensor (B, C, H, W)
 
 class DDPMPipeline(PipelineMixin):
-    "A network and a scheduler that together make images from noise: Algorithm 2."
+    """A network and a scheduler that together make images from noise: Algorithm 2.
+
+    Args:
+        unet: predicts the noise: `UNet`, or any module with the same call and config
+        scheduler: `DDPMScheduler`, or a sampler of diffusers
+    """
     unet: UNet|Any
     scheduler: DDPMScheduler|Any
     def __init__(self,
         unet,            # predicts the noise: `UNet`, or any module with the same call and config
         scheduler,       # `DDPMScheduler`, or a sampler of diffusers
     ):
-        """Args:
-            unet: predicts the noise: `UNet`, or any module with the same call and config
-            scheduler: `DDPMScheduler`, or a sampler of diffusers
-        """
         super().__init__(unet=unet, scheduler=scheduler)
 
     def sample_shape(self, batch_size:int)->tuple[int, ...]:
