@@ -127,25 +127,27 @@ def add_methods(source, name, methods):
 
 
 def document(source):
-    "The cell with the comments of its methods' arguments in their docstrings too."
+    """The cell with the comments of its methods' arguments in their docstrings too; those of the
+    constructor in the docstring of the class, where editors look for them."""
     lines = source.split("\n")
     tree = ast.parse(source)
     classes = [c for c in tree.body if isinstance(c, ast.ClassDef) and c.name in DOCUMENTED]
     if not classes: return source
     comments = said_of(source)
-    nodes = [m for c in classes for m in c.body
+    nodes = [(m, c if m.name == "__init__" and ast.get_docstring(m) is None else m)
+             for c in classes for m in c.body
              if isinstance(m, ast.FunctionDef) and wants_documentation(m)]
-    for node in sorted(nodes, key=lambda n: -n.lineno):
+    for node, home in sorted(nodes, key=lambda pair: -pair[1].body[0].lineno):
         args = [(a, comments[a.lineno]) for a in arguments(node)
                 if a.lineno != node.lineno and a.lineno in comments]
         if not args: continue
         close = max((a.end_lineno for a in arguments(node)), default=node.lineno)
-        first = node.body[0]
-        ends = [k for k in range(close + 1, first.lineno)
+        first = home.body[0]
+        ends = [k for k in range(close + 1, node.body[0].lineno)
                 if k in comments and lines[k-1].lstrip().startswith(")")]
-        block = docstring(node, args, comments[ends[0]] if ends else None)
-        if ast.get_docstring(node) is not None: lines[first.lineno-1:first.end_lineno] = block
-        elif first.lineno > node.lineno: lines[first.lineno-1:first.lineno-1] = block
+        block = docstring(home, node, args, comments[ends[0]] if ends else None)
+        if ast.get_docstring(home) is not None: lines[first.lineno-1:first.end_lineno] = block
+        elif first.lineno > home.lineno: lines[first.lineno-1:first.lineno-1] = block
     return "\n".join(lines)
 
 
@@ -210,19 +212,25 @@ def arguments(node):
     return [x for x in (*a.posonlyargs, *a.args, a.vararg, *a.kwonlyargs, a.kwarg) if x is not None]
 
 
-def docstring(node, args, returns):
-    "The lines of a docstring that says what the arguments are."
-    said = ast.get_docstring(node, clean=False)
-    pad = " "*node.body[0].col_offset
+def docstring(home, node, args, returns):
+    "The lines of the docstring of `home` that says what the arguments of `node` are."
+    said = ast.get_docstring(home, clean=False)
+    pad = " "*home.body[0].col_offset
     stars = {getattr(node.args.vararg, "arg", None): "*"}
     stars[getattr(node.args.kwarg, "arg", None)] = "**"
-    text = [said.rstrip(), ""] if said else []
+    text = [*narrow(said.rstrip(), 97 - len(pad)), ""] if said else []
     text += ["Args:", *(f"    {stars.get(a.arg, '')}{a.arg}: {comment}" for a, comment in args)]
     if returns and returns != "None": text += ["Returns:", f"    {returns}"]
     wrapped = [piece for line in text for piece in wrap(line, 100 - len(pad))]
     raw = "r" if "\\" in "".join(wrapped) else ""
     rest = [pad + line if line else "" for line in wrapped[1:]]
     return [f'{pad}{raw}"""{wrapped[0]}', *rest, f'{pad}"""']
+
+
+def narrow(said, width):
+    "The lines of a docstring; the three quotes made its first one longer."
+    first, *rest = said.split("\n")
+    return [*textwrap.wrap(first, width), *(line.strip() for line in rest)]
 
 
 def wrap(line, width):

@@ -39,7 +39,26 @@ class DDPMSchedulerOutput(Output):
 
 # %% ../nbs/04_reverse_sampler.ipynb #eb6d72aa
 class DDPMScheduler(SavedMixin):
-    "The reverse process: which timesteps to visit, and one step from x_t to x_{t-1} (Algorithm 2)."
+    """The reverse process: which timesteps to visit, and one step from x_t to x_{t-1} (Algorithm
+    2).
+
+    Args:
+        num_train_timesteps: T
+        beta_start: first beta
+        beta_end: last beta
+        beta_schedule: one of `forward_process.SCHEDULES`
+        trained_betas: T numbers to use instead
+        variance_type: of a step's noise: one of `VARIANCE_TYPES`
+        clip_sample: clip the estimate of x_0?
+        prediction_type: what the network predicts, one of `PREDICTIONS`
+        thresholding: clip it at a quantile of its own, and divide?
+        dynamic_thresholding_ratio: that quantile
+        clip_sample_range: clip to [-range, range]
+        sample_max_value: upper limit of the quantile, above 0
+        timestep_spacing: of fewer than T timesteps: one of `SPACINGS`
+        steps_offset: added to the timesteps of "leading"
+        rescale_betas_zero_snr: end in exactly pure noise?
+    """
     config_name, diffusers_name, order = "scheduler_config.json", "DDPMScheduler", 1
     compatible_names, has_compatibles = COMPATIBLE, True
     @register_to_config
@@ -60,23 +79,6 @@ class DDPMScheduler(SavedMixin):
         steps_offset:int=0,                        # added to the timesteps of "leading"
         rescale_betas_zero_snr:bool=False,         # end in exactly pure noise?
     ):
-        """Args:
-            num_train_timesteps: T
-            beta_start: first beta
-            beta_end: last beta
-            beta_schedule: one of `forward_process.SCHEDULES`
-            trained_betas: T numbers to use instead
-            variance_type: of a step's noise: one of `VARIANCE_TYPES`
-            clip_sample: clip the estimate of x_0?
-            prediction_type: what the network predicts, one of `PREDICTIONS`
-            thresholding: clip it at a quantile of its own, and divide?
-            dynamic_thresholding_ratio: that quantile
-            clip_sample_range: clip to [-range, range]
-            sample_max_value: upper limit of the quantile, above 0
-            timestep_spacing: of fewer than T timesteps: one of `SPACINGS`
-            steps_offset: added to the timesteps of "leading"
-            rescale_betas_zero_snr: end in exactly pure noise?
-        """
         check_int("num_train_timesteps", num_train_timesteps, 1, MAX_TIMESTEPS)
         check_choice("beta_schedule", beta_schedule, SCHEDULES)
         check_choice("variance_type", variance_type, VARIANCE_TYPES)

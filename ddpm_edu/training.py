@@ -126,7 +126,17 @@ class _Progress:
 
 # %% ../nbs/07_training.ipynb #635b4b1e
 class Trainer:
-    "Algorithm 1 grown up: moving average, checkpoints that resume exactly, one device or many."
+    """Algorithm 1 grown up: moving average, checkpoints that resume exactly, one device or many.
+
+    Args:
+        unet: network to train, such as `UNet`
+        scheduler: the forward process, and what the network predicts
+        dataset: `ImageDataset`, `ImageFolder`, or any that `as_dataset` takes
+        out: folder for the checkpoints and, in the end, the pipeline
+        config: how to train; None: the defaults
+        cpu: use the CPU even if there is a GPU?
+        progress_bar: show one?
+    """
     def __init__(self,
         unet:nn.Module,          # network to train, such as `UNet`
         scheduler:DDPMScheduler, # the forward process, and what the network predicts
@@ -136,15 +146,6 @@ class Trainer:
         cpu:bool=False,          # use the CPU even if there is a GPU?
         progress_bar:bool=True,  # show one?
     ):
-        """Args:
-            unet: network to train, such as `UNet`
-            scheduler: the forward process, and what the network predicts
-            dataset: `ImageDataset`, `ImageFolder`, or any that `as_dataset` takes
-            out: folder for the checkpoints and, in the end, the pipeline
-            config: how to train; None: the defaults
-            cpu: use the CPU even if there is a GPU?
-            progress_bar: show one?
-        """
         from accelerate import Accelerator
         self.config = TrainConfig() if config is None else config
         if not isinstance(self.config, TrainConfig):

@@ -46,15 +46,41 @@ UP = {"UpBlock2D": UpBlock2D, "AttnUpBlock2D": AttnUpBlock2D}
 # %% ../nbs/05_unet.ipynb #82ba1701
 class UNet(ModelMixin, nn.Module):
     """Predicts the noise in an image, given the time: the U-Net of Appendix B, with the options of
-    diffusers' `UNet2DModel`."""
+    diffusers' `UNet2DModel`.
+
+    Args:
+        sample_size: side, or (height, width), of images to sample
+        in_channels: channels of the noisy image
+        out_channels: channels of the prediction
+        center_input_sample: map images in [0, 1] to [-1, 1] first?
+        time_embedding_type: or "fourier", for noise levels as time
+        time_embedding_dim: length of it; None: four times the first width
+        freq_shift: see `timestep_embedding`
+        flip_sin_to_cos: cosines before sines? See `timestep_embedding`
+        down_block_types: kinds of levels on the way down, finest first
+        mid_block_type: None: nothing at the bottom
+        up_block_types: kinds of levels on the way up, coarsest first
+        block_out_channels: widths, finest first
+        layers_per_block: residual blocks per level; one more on the way up
+        mid_block_scale_factor: the sums at the bottom are divided by it
+        downsample_padding: 0 or 1, see `Downsample`
+        downsample_type: how levels with attention halve: "conv" or "resnet"
+        upsample_type: how levels with attention double: "conv" or "resnet"
+        dropout: rate in the residual blocks, in [0, 1)
+        act_fn: of the residual blocks, a name in `ACTIVATIONS`
+        attention_head_dim: channels per head; None: one head
+        norm_num_groups: of the group norms
+        attn_norm_num_groups: of the bottom's attention; None: see above
+        norm_eps: of the group norms
+        resnet_time_scale_shift: "default" or "scale_shift", see `ResnetBlock`
+        add_attention: attention at the bottom?
+        num_class_embeds: number of classes, if the network is told the class
+    """
     diffusers_name = "UNet2DModel"
     refused_config = {"class_embed_type": None, "num_train_timesteps": None}
     # as checkpoints of 2022 call the attention's matrices
     old_names = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
     _supports_gradient_checkpointing = True
-    # what diffusers' tools ask before they split, cast or offload a network
-    _no_split_modules = _keep_in_fp32_modules = None
-    _supports_group_offloading, _deprecated_kwargs = False, ()
 
     @register_to_config
     def __init__(self,
@@ -87,34 +113,6 @@ class UNet(ModelMixin, nn.Module):
         add_attention:bool=True,             # attention at the bottom?
         num_class_embeds:int|None=None,      # number of classes, if the network is told the class
     ):
-        """Args:
-            sample_size: side, or (height, width), of images to sample
-            in_channels: channels of the noisy image
-            out_channels: channels of the prediction
-            center_input_sample: map images in [0, 1] to [-1, 1] first?
-            time_embedding_type: or "fourier", for noise levels as time
-            time_embedding_dim: length of it; None: four times the first width
-            freq_shift: see `timestep_embedding`
-            flip_sin_to_cos: cosines before sines? See `timestep_embedding`
-            down_block_types: kinds of levels on the way down, finest first
-            mid_block_type: None: nothing at the bottom
-            up_block_types: kinds of levels on the way up, coarsest first
-            block_out_channels: widths, finest first
-            layers_per_block: residual blocks per level; one more on the way up
-            mid_block_scale_factor: the sums at the bottom are divided by it
-            downsample_padding: 0 or 1, see `Downsample`
-            downsample_type: how levels with attention halve: "conv" or "resnet"
-            upsample_type: how levels with attention double: "conv" or "resnet"
-            dropout: rate in the residual blocks, in [0, 1)
-            act_fn: of the residual blocks, a name in `ACTIVATIONS`
-            attention_head_dim: channels per head; None: one head
-            norm_num_groups: of the group norms
-            attn_norm_num_groups: of the bottom's attention; None: see above
-            norm_eps: of the group norms
-            resnet_time_scale_shift: "default" or "scale_shift", see `ResnetBlock`
-            add_attention: attention at the bottom?
-            num_class_embeds: number of classes, if the network is told the class
-        """
         arguments = dict(locals())
         o = Config({k: plain(v) for k, v in arguments.items() if k not in ("self", "__class__")})
         check_network(o)
@@ -216,7 +214,10 @@ class UNet(ModelMixin, nn.Module):
         for block in self.down_blocks: skips += block(skips[-1], temb)
         x = skips[-1]                                                   # (B, last width, H', W')
         if self.mid_block is not None: x = self.mid_block(x, temb)
-        for block in self.up_blocks: x = block(x, skips, temb)          # (B, first width, H, W)
+        n = self.config.layers_per_block + 1                            # skips for each level
+        for block in self.up_blocks:
+            mine, skips = skips[-n:], skips[:-n]
+            x = block(x, mine, temb)                                    # (B, first width, H, W)
         x = self.conv_out(F.silu(self.conv_norm_out(x)))                # (B, out_channels, H, W)
         if self.fourier: x = (x/t.view(-1, 1, 1, 1)).to(x.dtype)
         return UNetOutput(x) if return_dict else (x,)

@@ -95,7 +95,8 @@ def measure(path):
     "Words a code cell on display, share of checks of its lines, longest check, lines."
     shown = [source(c) for c in cells(path) if c["cell_type"] == "code" and is_shown(c)]
     prose = " ".join(source(c) for c in cells(path) if c["cell_type"] == "markdown")
-    words = len(re.findall(r"[A-Za-z]{2,}", re.sub(r"\$\$.*?\$\$|\$[^$]*\$", "", prose, flags=re.S)))
+    text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", "", prose, flags=re.S)
+    words = len(re.findall(r"[A-Za-z]{2,}", text))
     lines = sum(len(s.splitlines()) for s in shown)
     checks = [len(s.splitlines()) for s in shown
               if not is_export(s) and re.search(r"^\s*assert |\btest_\w+\(", s, re.M)]

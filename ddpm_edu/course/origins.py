@@ -13,7 +13,8 @@ import types
 
 # they hold the answers
 LIBRARIES = ("ddpm_edu", "diffusers", "denoising_diffusion_pytorch", "labml_nn")
-ALLOWED = ("ddpm_edu.course", "ddpm_edu.data", "ddpm_edu.images")     # what the assignments themselves use
+# what the assignments themselves use
+ALLOWED = ("ddpm_edu.course", "ddpm_edu.data", "ddpm_edu.images")
 DETOURS = set("""
     _getframe _current_frames currentframe get_ipython In _ih __import__ import_module importlib
     exec eval compile globals open get_objects get_referrers get_referents setprofile settrace
