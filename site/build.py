@@ -49,8 +49,8 @@ def vendor(folder):
     if (folder/"fonts").is_dir() and (folder/"katex.min.js").exists(): return
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        raise SystemExit("npm is needed, once to fetch KaTeX, and Node.js to draw formulas with it: "
-                         "install Node.js (Debian: apt install npm)")
+        raise SystemExit("npm is needed once, to fetch KaTeX, and Node.js to draw formulas: "
+                         "install them (Debian: apt install npm)")
     folder.mkdir(parents=True, exist_ok=True)
     quiet = ["--ignore-scripts", "--no-save", "--silent", "--no-fund", "--no-audit"]
     subprocess.run([npm, "install", *quiet, "--prefix", str(folder), KATEX], check=True)

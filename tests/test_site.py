@@ -84,8 +84,8 @@ def formulas_of(text):
     found = []
     for token in reader.parse(text):
         for t in [token, *(token.children or [])]:
-            if t.type.startswith(("math", "amsmath")): found.append((t.content, "inline" not in t.type
-                                                                     or "double" in t.type))
+            if not t.type.startswith(("math", "amsmath")): continue
+            found.append((t.content, "inline" not in t.type or "double" in t.type))
     return found
 
 
