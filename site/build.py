@@ -384,7 +384,8 @@ def finish(html):
         path.write_text(text, encoding="utf-8")
     style = html/"_static"/"styles"/"furo.css"
     text, narrow = style.read_text(encoding="utf-8"), "@media(max-width:82em)"
-    if narrow not in text: raise SystemExit(f"furo.css has no {narrow}: adapt finish() and book.css")
+    if narrow not in text:
+        raise SystemExit(f"furo.css has no {narrow}: adapt finish() and book.css")
     style.write_text(text.replace(narrow, "@media(max-width:78.9em)"), encoding="utf-8")
 
 

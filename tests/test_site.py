@@ -5,6 +5,7 @@ import http.server
 import importlib.util
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -218,7 +219,8 @@ def test_workflows_are_valid():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    "The pages, built with the README's command."
+    "The pages, built with the README's command; or those in the folder that DDPM_SITE names."
+    if ready := os.environ.get("DDPM_SITE"): return Path(ready)
     out = tmp_path_factory.mktemp("site")/"pages"
     lines = (root/"README.md").read_text().splitlines()
     line = next(l for l in lines if "site/build.py" in l and l.startswith("pip"))
@@ -380,7 +382,8 @@ def test_every_page(site, served, browser, width, height, color):
         assert not (out := page.evaluate(OUTSIDE)), (name, out[:3])
         explorers += move_explorers(page)
         page.screenshot(path=shots/f"{name.replace('/', '_')[:-5]}.png", full_page=True)
-    print(f"{len(pages)} pages, {formulas} formulas ({scroll} scroll), {explorers} explorers moved, "
+    print(f"{len(pages)} pages, {formulas} formulas ({scroll} scroll), "
+          f"{explorers} explorers moved, "
           f"{len(outside)} requests to other hosts, {len(errors)} errors")
     assert not outside and not errors, (outside[:5], errors[:5])
     from test_explore import shown_in
