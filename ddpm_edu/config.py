@@ -127,6 +127,7 @@ class ConfigMixin:
     refused_config:dict[str, Any] = {}   # its options that we lack -> the value of "not used"
     compatible_names:Iterable[str] = ()  # its relatives in diffusers, which read the same file
     has_compatibles = False              # are there any?
+    _deprecated_kwargs = ()              # diffusers' tools ask for older names of arguments
     _config:Config
     if not TYPE_CHECKING: __getattr__ = entry_of_config
 
@@ -154,7 +155,7 @@ class ConfigMixin:
         arguments, unused, notes = cls.extract_init_dict(config, **overrides)
         if not return_unused_kwargs: name_unknown(cls, unused, overrides)
         made = cls(**arguments)
-        if notes: made.register_to_config(**notes)
+        if notes: made.add_notes(notes)
         return made if not return_unused_kwargs else cast(T, (made, {**unused, **notes}))
 
     @classmethod
@@ -204,6 +205,16 @@ class ConfigMixin:
         check_names(f"{type(self).__name__}.register_to_config", slips, known)
         arguments = {k: v for k, v in changes.items() if k in known}
         if arguments: self.rebuild(**arguments)
+        self.add_notes(notes)
+
+    def add_notes(self,
+        notes:dict[str, Any],                # entries that the constructor has no argument for
+    )->None:
+        """Keep entries that change nothing, such as those of another sampler.
+
+        Args:
+            notes: entries that the constructor has no argument for
+        """
         config = frozen({**self._config, **notes}, self._config._use_default_values)
         object.__setattr__(self, "_config", config)
 
@@ -225,7 +236,7 @@ class ConfigMixin:
 
     @classmethod
     def load_config(cls,
-        name_or_path,                        # a folder or a name
+        name_or_path=None,                   # a folder or a name
         **options,                           # of classes that read files
     )->Any:
         """A plain `ConfigMixin` knows no files.

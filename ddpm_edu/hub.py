@@ -5,7 +5,7 @@ Section: none, this is plumbing. 4 minutes to read, 2 seconds to run."""
 
 # %% auto #0
 __all__ = ['ASSETS', 'DOWNLOAD', 'HARMLESS', 'OFF', 'S', 'UPLOAD', 'bundled', 'find_folder',
-           'from_hub', 'sort_options', 'PushMixin', 'SavedMixin', 'upload']
+           'from_hub', 'named', 'sort_options', 'PushMixin', 'SavedMixin', 'upload']
 
 # %% ../nbs/appendix/D3_hub.ipynb #6dc38f0b
 import difflib, importlib.util, os, tempfile, warnings
@@ -80,10 +80,19 @@ def from_hub(
 
 # %% ../nbs/appendix/D3_hub.ipynb #4d8bef4b
 HARMLESS = ("low_cpu_mem_usage", "resume_download", "mirror", "user_agent", "offload_folder",
-            "offload_state_dict", "max_memory", "model_cls", "use_flashpack", "disable_mmap")
+            "offload_state_dict", "max_memory", "model_cls", "use_flashpack", "disable_mmap",
+            "custom_revision", "trust_remote_code", "load_connected_pipeline")
 OFF = {"proxies": "set the environment variable HTTPS_PROXY",
+       "custom_pipeline": "import your own pipeline's class",
        "device_map": "load it, then .to(device)",
        "quantization_config": "load it, then .to(dtype)"}    # fine if None -> what to do instead
+
+def named(
+    name_or_path,                        # as the caller passed it, or None
+    options:dict[str, Any],              # what he passed besides; what is a name is taken out
+)->Any:                                  # the name
+    "The name of what shall be loaded, which diffusers calls otherwise."
+    return options.pop("pretrained_model_name_or_path", name_or_path)
 
 def sort_options(
     options:dict[str, Any],              # what a caller passed besides the named arguments
@@ -122,7 +131,7 @@ class SavedMixin(PushMixin, ConfigMixin):
     "Objects that are saved as their configuration, in a folder or on the hub."
     @classmethod
     def from_pretrained(cls:type[S],
-        name_or_path,                    # a folder, a bundled name, or a hub id
+        name_or_path=None,               # a folder, a bundled name, or a hub id
         subfolder:str|None=None,         # folder inside it, such as "scheduler"
         revision:str|None=None,          # hub only: branch, tag or commit
         cache_dir=None,                  # hub only: where downloads are kept
@@ -148,14 +157,16 @@ class SavedMixin(PushMixin, ConfigMixin):
         hub = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only,
                    token=token, force_download=force_download)
         more, overrides = sort_options(overrides)
-        config = cls.load_config(name_or_path, subfolder, **{**hub, **more})
+        where = named(name_or_path, overrides)
+        config = cls.load_config(where, subfolder, **{**hub, **more})
         return cls.from_config(config, **overrides)
 
     @classmethod
     def load_config(cls,
-        name_or_path,                        # a folder, a file, a bundled name, or a hub id
+        name_or_path=None,                   # a folder, a file, a bundled name, or a hub id
         subfolder:str|None=None,             # folder inside it which holds `config_name`
-        return_unused_kwargs:bool=False,     # a pair: the entries, and the other options?
+        return_unused_kwargs:bool=False,     # and the other options, as a second result?
+        return_commit_hash:bool=False,       # and, as the last, which commit of the hub it is?
         **options,                           # of `DOWNLOAD`
     )->Any:                                  # the file's entries
         """Read a configuration file; entries that are missing are named in a warning.
@@ -163,31 +174,33 @@ class SavedMixin(PushMixin, ConfigMixin):
         Args:
             name_or_path: a folder, a file, a bundled name, or a hub id
             subfolder: folder inside it which holds `config_name`
-            return_unused_kwargs: a pair: the entries, and the other options?
+            return_unused_kwargs: and the other options, as a second result?
+            return_commit_hash: and, as the last, which commit of the hub it is?
             **options: of `DOWNLOAD`
         Returns:
             the file's entries
         """
-        hub, rest = sort_options(options)
+        name_or_path, (hub, rest) = named(name_or_path, options), sort_options(options)
         if not return_unused_kwargs: check_names(f"{cls.__name__}.load_config", rest, DOWNLOAD)
         where = f"{subfolder}/" if subfolder else ""
-        if Path(name_or_path).is_file(): path = Path(name_or_path)
+        if (root := Path(name_or_path or "")).is_file(): path = root
         else:
             root = find_folder(name_or_path, [f"{where}*.json"], **hub)
             path = own_file(root, Path(subfolder or "")/cls.config_name)
             if not path.is_file():
                 inside = sorted(p.parent.name for p in root.glob(f"*/{cls.config_name}"))
                 hint = f"is it a folder that {cls.__name__}.save_pretrained wrote?"
-                if inside: hint = ("it is a pipeline's folder, so pass subfolder=... (it holds "
-                                   f"{', '.join(inside)})")
+                if inside: hint = f"pass subfolder=... (it holds {', '.join(inside)})"
                 raise FileNotFoundError(f"no {cls.config_name} in {path.parent}: {hint}")
         entries = read_json(path)
-        named = entries.get("_class_name", cls.diffusers_name)
-        relative = named != cls.diffusers_name and named in cls.compatible_names
+        kind = entries.get("_class_name", cls.diffusers_name)
+        relative = kind != cls.diffusers_name and kind in cls.compatible_names
         missing = [k for k in known_options(cls) if k not in entries]
         if missing and not relative:
             warnings.warn(f"{path} does not say {', '.join(missing)}: the defaults are used")
-        return (entries, rest) if return_unused_kwargs else entries
+        commit = root.name if root.parent.name == "snapshots" else None    # in the hub's cache
+        more = [rest]*return_unused_kwargs + [commit]*return_commit_hash
+        return (entries, *more) if more else entries
 
     @classmethod
     def get_config_dict(cls, *args, **options)->Any:

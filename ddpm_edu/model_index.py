@@ -79,13 +79,14 @@ def scheduler_class(
 
 # %% ../nbs/appendix/L_model_index.ipynb #6465780c
 def check_device(
-    device_map,              # as for the pipeline's `from_pretrained`
-)->Any:                      # the same
+    device_map,              # as for `from_pretrained`
+)->Any:                      # one device, or None
     "Refuse a plan for several devices."
     plans = ("auto", "balanced", "balanced_low_0", "sequential")
+    if isinstance(device_map, dict) and list(device_map) == [""]: return device_map[""]
     if isinstance(device_map, (dict, list, tuple)) or device_map in plans:
         raise ValueError("device_map must be None or the name of one device such as 'cuda', got "
-                         f"{device_map!r}")
+                         f"{device_map!r}; load it, then .to(device)")
     return device_map
 
 # %% ../nbs/appendix/L_model_index.ipynb #6c6d6901

@@ -17,7 +17,7 @@ from torch import Tensor
 from .checks import check_bool, check_choice, check_int, check_names
 from .config import Output
 from .forward_process import check_floats
-from .hub import DOWNLOAD, find_folder, sort_options
+from .hub import DOWNLOAD, find_folder, named, sort_options
 from .model_index import PARTS, check_device, read_index, scheduler_class
 from .pictures import MODES, numpy_to_pil, to_model_range, to_unit_range
 from .pipeline_mixin import PipelineMixin, check_function, first_step, next_sample
@@ -197,6 +197,7 @@ class DDPMPipeline(PipelineMixin):
         timesteps, x_t = self.begin(*begin)
         with evaluating(self.unet):
             x0 = self.sample_loop(x_t, timesteps, generator, callback_on_step_end, unet, scheduler)
+        self.maybe_free_model_hooks()
         images = to_unit_range(x0)                                                 # (B, C, H, W)
         if kind != "pt": images = images.cpu().movedim(1, -1).numpy()              # (B, H, W, C)
         if kind == "pil": images = numpy_to_pil(images)
@@ -209,7 +210,8 @@ class DDPMPipeline(PipelineMixin):
             for name, value in (("start_timestep", start_timestep), ("strength", strength)):
                 if value is not None:
                     raise ValueError(f"{name}={value!r} needs start, the images to begin with")
-            x_t = randn(self.sample_shape(batch_size), generator, self.device, self.dtype)
+            shape, where = self.sample_shape(batch_size), self._execution_device
+            x_t = randn(shape, generator, where, self.dtype)
             return scheduler.timesteps, x_t*getattr(scheduler, "init_noise_sigma", 1.)
         k = first_step(scheduler, start_timestep, strength)
         if k and hasattr(scheduler, "set_begin_index"): scheduler.set_begin_index(k)
@@ -241,7 +243,7 @@ class DDPMPipeline(PipelineMixin):
         if not picture and strength is not None and not x.abs().max() <= 1.001:
             raise ValueError(f"start holds values in [{x.min():.3g}, {x.max():.3g}], but with "
                              "strength a tensor is a clean image, in [-1, 1]")
-        return x.to(self.device, self.dtype)
+        return x.to(self._execution_device, self.dtype)
 
     def translated(self)->Any:  # calls like `self.unet`
         "The network as `torch.compile` translates it, made once for each; it shares the weights."
@@ -251,7 +253,7 @@ class DDPMPipeline(PipelineMixin):
 
     @classmethod
     def from_pretrained(cls,
-        name_or_path,                        # a folder, a bundled name, or a hub id
+        name_or_path=None,                   # a folder, a bundled name, or a hub id
         torch_dtype:torch.dtype|None=None,   # of the weights in memory; None: float32
         dtype:torch.dtype|None=None,         # the same, by its newer name
         variant:str|None=None,               # which copy of the weights, such as "fp16"
@@ -287,10 +289,10 @@ class DDPMPipeline(PipelineMixin):
             its network in eval mode
         """
         check_dtype(dtype, torch_dtype)
-        check_device(device_map)
+        where = check_device(device_map)
         here = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only,
                     token=token)
-        hub, rest = sort_options({**here, **more})
+        name_or_path, (hub, rest) = named(name_or_path, more), sort_options({**here, **more})
         check_names(f"{cls.__name__}.from_pretrained", rest, LOADING)
         root = own_file(cls.download(name_or_path, variant, subfolder, **hub), subfolder or "")
         finish_saving(root)
@@ -303,7 +305,9 @@ class DDPMPipeline(PipelineMixin):
         if unet is None:
             unet = UNet.from_pretrained(root, subfolder=place("unet"), dtype=dtype or torch_dtype,
                                         variant=variant, use_safetensors=use_safetensors)
-        return cls(unet, scheduler).to(device_map)
+        made = cls(unet, scheduler).to(where)
+        made.name_or_path = str(name_or_path)
+        return made
 
     @classmethod
     def download(cls,
@@ -330,12 +334,14 @@ class DDPMPipeline(PipelineMixin):
     @classmethod
     def from_pipe(cls,
         pipeline,                            # a pipeline of ours, or of diffusers
+        torch_dtype:torch.dtype|None=None,   # to bring the network to, for both; None: as it is
         **parts,                             # unet, scheduler: to use instead of its own
     )->"DDPMPipeline":                       # shares the other parts
         """A second pipeline with the same network, no copy.
 
         Args:
             pipeline: a pipeline of ours, or of diffusers
+            torch_dtype: to bring the network to, for both; None: as it is
             **parts: unet, scheduler: to use instead of its own
         Returns:
             shares the other parts
@@ -344,7 +350,7 @@ class DDPMPipeline(PipelineMixin):
             raise TypeError(f"from_pipe got {', '.join(surplus)}; the parts of a DDPM are "
                             f"{', '.join(sorted(PARTS))}")
         given = {name: part for name, part in parts.items() if part is not None}
-        return cls(**{**pipeline.components, **given})
+        return cls(**{**pipeline.components, **given}).to(torch_dtype)
 
     @classmethod
     def from_config(cls,

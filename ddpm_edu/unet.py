@@ -81,9 +81,6 @@ class UNet(ModelMixin, nn.Module):
     # as checkpoints of 2022 call the attention's matrices
     old_names = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
     _supports_gradient_checkpointing = True
-    # what diffusers' tools ask before they split, cast or offload a network
-    _no_split_modules = _keep_in_fp32_modules = None
-    _supports_group_offloading, _deprecated_kwargs = False, ()
 
     @register_to_config
     def __init__(self,
@@ -217,7 +214,10 @@ class UNet(ModelMixin, nn.Module):
         for block in self.down_blocks: skips += block(skips[-1], temb)
         x = skips[-1]                                                   # (B, last width, H', W')
         if self.mid_block is not None: x = self.mid_block(x, temb)
-        for block in self.up_blocks: x = block(x, skips, temb)          # (B, first width, H, W)
+        n = self.config.layers_per_block + 1                            # skips for each level
+        for block in self.up_blocks:
+            mine, skips = skips[-n:], skips[:-n]
+            x = block(x, mine, temb)                                    # (B, first width, H, W)
         x = self.conv_out(F.silu(self.conv_norm_out(x)))                # (B, out_channels, H, W)
         if self.fourier: x = (x/t.view(-1, 1, 1, 1)).to(x.dtype)
         return UNetOutput(x) if return_dict else (x,)

@@ -56,7 +56,8 @@ def compare_tables(
                  if k in found and tuple(found[k]) != tuple(expected[k])]
     if problems:
         more = f"; and {len(problems)-3} more" if len(problems) > 3 else ""
-        raise ValueError(f"{source} does not fit the network's configuration: "
+        # Programs written for diffusers look for the first two words.
+        raise ValueError(f"Cannot load {source}: it does not fit the network's configuration: "
                          f"{'; '.join(problems[:3])}{more}")
 
 # %% ../nbs/appendix/D4_weight_files.ipynb #c07e5bee
@@ -229,6 +230,7 @@ def read_weights(
     paths:list[Path],                    # files, as `find_weights` gives them
     expected:dict[str, Tensor],          # name -> tensor of the network, which may be on `meta`
     old_names:dict[str, str]|None=None,  # part of a tensor's name in old files -> the part today
+    other_shapes:bool=False,             # leave out tensors of another shape, rather than refuse?
 )->dict[str, Tensor]:
     "The tensors of all files, once their tables have been found to fit."
     old, shapes = old_names or {}, {k: v.shape for k, v in expected.items()}
@@ -238,14 +240,17 @@ def read_weights(
         return shape[:2] if matrix and tuple(shape[2:]) == (1, 1) else shape
     def check(table, path):
         table = {modern(k): flat(modern(k), tuple(s)) for k, s in table.items()}
+        if other_shapes: table = {k: shapes.get(k, s) for k, s in table.items()}
         one_of_many = {k: shapes[k] for k in table if k in shapes}
         compare_tables(shapes if len(paths) == 1 else one_of_many, table, path)
     weights:dict[str, Tensor] = {}
     for path in paths:
         read = open_pickled if path.suffix == ".bin" else open_safetensors
         found = read(path, lambda table: check(table, path))
-        weights |= {modern(k): v.reshape(shapes[modern(k)]) for k, v in found.items()}
-    compare_tables(shapes, {k: v.shape for k, v in weights.items()}, paths[0].parent)
+        weights |= {modern(k): v for k, v in found.items()}
+    compare_tables(shapes, {k: shapes[k] for k in weights}, paths[0].parent)
+    weights = {k: v.reshape(shapes[k]) for k, v in weights.items()
+               if tuple(flat(k, v.shape)) == tuple(shapes[k])}
     check_numbers(weights, expected, paths[0])
     return weights
 

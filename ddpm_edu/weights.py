@@ -7,14 +7,16 @@ Section: none, this is plumbing. 5 minutes to read, 2 seconds to run."""
 __all__ = ['M', 'DTYPES', 'ModelMixin', 'load_network', 'check_dtype']
 
 # %% ../nbs/appendix/D5_weights.ipynb #6942c97a
-import json
+import json, warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 from torch import nn
 from .checks import check_choice, check_names
 from .config import entry_of_config, frozen, known_options
-from .hub import UPLOAD, SavedMixin, find_folder, sort_options
+from .hub import UPLOAD, SavedMixin, find_folder, named, sort_options
+from .memory import MemoryMixin, computing_dtype
+from .model_index import check_device
 from .store import staged_folder
 from .weight_files import (check_variant, find_weights, index_file, numbers_to_save,
     read_weights, split, weights_patterns, write_weights)
@@ -23,7 +25,7 @@ from .weight_files import (check_variant, find_weights, index_file, numbers_to_s
 M = TypeVar("M", bound="ModelMixin")
 DTYPES = "auto", "float16", "bfloat16", "float32", "float64"
 
-class ModelMixin(SavedMixin, nn.Module):
+class ModelMixin(SavedMixin, MemoryMixin):
     "A network (an `nn.Module`) that saves and loads its weights beside its configuration."
     old_names:dict[str, str] = {}        # part of a tensor's name in old files -> the part today
     free_config = ("sample_size",)       # options of which no layer is made
@@ -36,7 +38,7 @@ class ModelMixin(SavedMixin, nn.Module):
 
     @classmethod
     def from_pretrained(cls:type[M],
-        name_or_path,                        # a folder, a bundled name, or a hub id
+        name_or_path=None,                   # a folder, a bundled name, or a hub id
         subfolder:str|None=None,             # folder inside it, such as "unet"
         torch_dtype:torch.dtype|str|None=None,   # of the weights in memory; "auto": as in the file
         dtype:torch.dtype|str|None=None,     # the same, by its newer name; None: float32
@@ -47,7 +49,9 @@ class ModelMixin(SavedMixin, nn.Module):
         local_files_only:bool=False,         # hub only: never go online
         token=None,                          # hub only: for private or gated models
         force_download:bool=False,           # hub only: also what the cache has already
-        output_loading_info:bool=False,      # a pair: the network, and what did not fit (nothing)?
+        output_loading_info:bool=False,      # a pair: the network, and what did not fit?
+        ignore_mismatched_sizes:bool=False,  # weights of another shape stay random, with a warning?
+        device_map=None,                     # where to, such as "cuda"; None: the CPU
         **overrides,                         # constructor arguments that replace the saved ones
     )->M:                                    # the network, in eval mode
         """Load a network and its weights.
@@ -64,7 +68,9 @@ class ModelMixin(SavedMixin, nn.Module):
             local_files_only: hub only: never go online
             token: hub only: for private or gated models
             force_download: hub only: also what the cache has already
-            output_loading_info: a pair: the network, and what did not fit (nothing)?
+            output_loading_info: a pair: the network, and what did not fit?
+            ignore_mismatched_sizes: weights of another shape stay random, with a warning?
+            device_map: where to, such as "cuda"; None: the CPU
             **overrides: constructor arguments that replace the saved ones
         Returns:
             the network, in eval mode
@@ -72,16 +78,17 @@ class ModelMixin(SavedMixin, nn.Module):
         hub = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only,
                    token=token, force_download=force_download)
         more, overrides = sort_options(overrides)
-        what = dict(subfolder=subfolder, variant=variant, use_safetensors=use_safetensors)
-        model:Any = load_network(cls, name_or_path, what, check_dtype(dtype, torch_dtype),
-                                 {**hub, **more}, overrides)
-        kinds = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
-        return (model, {kind: [] for kind in kinds}) if output_loading_info else model
+        what = dict(subfolder=subfolder, variant=variant, use_safetensors=use_safetensors,
+                    other_shapes=ignore_mismatched_sizes, where=check_device(device_map))
+        model, misfits = load_network(cls, name_or_path, what, check_dtype(dtype, torch_dtype),
+                                      {**hub, **more}, overrides)
+        found = dict(missing_keys=[], unexpected_keys=[], mismatched_keys=misfits, error_msgs=[])
+        return model if not output_loading_info else cast(M, (model, found))
 
     @property
     def dtype(self)->torch.dtype:
-        "The floating type of the network's weights."
-        return next(p for p in self.parameters() if p.is_floating_point()).dtype
+        "The floating type of the network's weights, or the one that it computes in if they differ."
+        return computing_dtype(self)
 
     @property
     def device(self)->torch.device:
@@ -146,6 +153,7 @@ class ModelMixin(SavedMixin, nn.Module):
             is_main_process: of several: the one that writes?
             **hub: of `push_to_hub`: repo_id, token, ...
         """
+        hub.pop("save_function", None)       # diffusers' has no use for it either, with safetensors
         check_names(f"{type(self).__name__}.save_pretrained", hub, UPLOAD)
         if not is_main_process: return
         kind = "safetensors" if safe_serialization else "bin"
@@ -169,26 +177,29 @@ class ModelMixin(SavedMixin, nn.Module):
 def load_network(
     cls:type[M],                         # of the network
     name_or_path,                        # a folder, a bundled name, or a hub id
-    what:dict[str, Any],                 # subfolder, variant, use_safetensors
+    what:dict[str, Any],                 # subfolder, variant, use_safetensors, other_shapes, where
     dtype:torch.dtype|str,               # of the weights in memory, or "auto"
     hub:dict[str, Any],                  # options of a download
     overrides:dict[str, Any],            # constructor arguments
-)->M:
+)->tuple[M, list[str]]:                  # the network, and weights of another shape
     "What `ModelMixin.from_pretrained` does, once its arguments are sorted."
     subfolder, variant = what["subfolder"], check_variant(what["variant"])
     where = f"{subfolder}/" if subfolder else ""
     files = [f"{where}*.json", *weights_patterns(variant, folders=[where])]
     old = [] if what["use_safetensors"] else weights_patterns(variant, "bin", [where])
-    root = find_folder(name_or_path, files, old, **hub)
+    root = find_folder(named(name_or_path, overrides), files, old, **hub)
     config = cls.load_config(root, subfolder)
     with torch.device("meta"): empty = cls.from_config(config, **overrides)
     paths = find_weights(root, subfolder, variant, what["use_safetensors"])
-    weights = read_weights(paths, empty.state_dict(), cls.old_names)
+    weights = read_weights(paths, empty.state_dict(), cls.old_names, what["other_shapes"])
     arguments, *_ = cls.extract_init_dict(config, **overrides)    # what is unknown was said above
     model = cls(**arguments)
-    model.load_state_dict(weights)
+    misfits = [k for k in model.state_dict() if k not in weights]
+    model.load_state_dict({**model.state_dict(), **weights})
+    if misfits: warnings.warn(f"{paths[0].parent}: {', '.join(misfits)} have another shape there, "
+                              "and are random here")
     if dtype == "auto": dtype = next(v.dtype for v in weights.values() if v.is_floating_point())
-    return model.to(dtype).eval()
+    return model.to(what["where"], dtype).eval(), misfits
 
 # %% ../nbs/appendix/D5_weights.ipynb #ea8e6230
 def check_dtype(
@@ -200,6 +211,7 @@ def check_dtype(
         raise ValueError(f"dtype={dtype} and torch_dtype={torch_dtype} are two names of one "
                          "argument; pass dtype alone")
     kind = dtype or torch_dtype or torch.float32
+    if isinstance(kind, dict): kind = kind.get("unet") or kind.get("default") or torch.float32
     if isinstance(kind, str):
         check_choice("dtype", kind, DTYPES)
         kind = kind if kind == "auto" else getattr(torch, kind)

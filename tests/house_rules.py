@@ -14,7 +14,7 @@ WIDTH, CELL, MODULE = 100, 25, 400
 # A module imports only from the floors below its own.
 FLOORS = {name: floor for floor, names in enumerate((
     "checks randn",
-    "forward_process config store images pictures toys plots blocks",
+    "forward_process config store images pictures toys plots blocks memory",
     "variational_bound score_matching hub weight_files folders explorer unet_options model_index",
     "weights data scheduler explorers_formulas pipeline_mixin book",
     "unet explorers",

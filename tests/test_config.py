@@ -17,8 +17,9 @@ from accelerate.utils import convert_outputs_to_fp32, send_to_device
 from diffusers.training_utils import EMAModel
 from torch.utils import _pytree
 
-from ddpm_edu import DDPMScheduler, UNet
-from ddpm_edu.config import ConfigMixin, Output, register_to_config
+from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
+from ddpm_edu.config import SAMPLER_OPTIONS, ConfigMixin, Output, register_to_config
+from ddpm_edu.scheduler import COMPATIBLE
 from ddpm_edu.unet import unet_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*__array.*:DeprecationWarning")
@@ -125,6 +126,21 @@ def test_samplers_of_diffusers_and_back(name):
     assert {k: v for k, v in back.config.items() if k in ours.config} == ours.config
 
 
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name in COMPATIBLE])
+def test_every_samplers_folder(tmp_path, name):
+    "A file says more than an object made of ours: all of the sampler's own options."
+    theirs = getattr(diffusers, name)(beta_end=0.03)
+    theirs.save_pretrained(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours = DDPMScheduler.from_pretrained(tmp_path)
+    assert ours.config.beta_end == 0.03
+    ours.save_pretrained(tmp_path/"ours")
+    again = type(theirs).from_pretrained(tmp_path/"ours")
+    own = {k for k in theirs.config if k in SAMPLER_OPTIONS}
+    assert {k: again.config[k] for k in own} == {k: theirs.config[k] for k in own}
+
+
 def test_a_samplers_folder(tmp_path):
     diffusers.DPMSolverMultistepScheduler(solver_order=3).save_pretrained(tmp_path)
     with warnings.catch_warnings():
@@ -164,6 +180,62 @@ def test_what_users_of_diffusers_pass(unet, tmp_path):
     assert UNet.from_config(tmp_path/"unet").config == UNet.from_config(str(tmp_path/"unet")).config
     entries, rest = UNet.load_config(tmp_path/"unet", return_unused_kwargs=True, other=1)
     assert rest == {"other": 1} and UNet.get_config_dict(tmp_path/"unet") == entries
+
+
+@pytest.mark.parametrize("ours,theirs", [(UNet, diffusers.UNet2DModel),
+                                         (DDPMScheduler, diffusers.DDPMScheduler)])
+def test_what_a_file_gives_besides_its_entries(ours, theirs, tmp_path):
+    "In diffusers' order: the entries, the options left over, the commit of the hub's cache."
+    (ours(**unet_config("tiny")) if ours is UNet else ours()).save_pretrained(tmp_path)
+    for ask in ({}, {"return_unused_kwargs": True}, {"return_commit_hash": True},
+                {"return_unused_kwargs": True, "return_commit_hash": True}):
+        rest = {"other": 1} if "return_unused_kwargs" in ask else {}
+        here, there = (kind.load_config(tmp_path, **ask, **rest) for kind in (ours, theirs))
+        entries = here[0] if ask else here
+        assert entries["_class_name"] == theirs.__name__
+        assert (here[1:] == there[1:]) if ask else isinstance(there, dict)
+    cache = tmp_path/"snapshots"/"abc123"
+    cache.mkdir(parents=True)
+    for name in os.listdir(tmp_path):
+        if (tmp_path/name).is_file(): os.link(tmp_path/name, cache/name)
+    assert ours.load_config(cache, return_commit_hash=True)[1] == "abc123"
+    assert ours._deprecated_kwargs == ()
+
+
+def test_loading_by_the_argument_that_diffusers_names(unet, tmp_path):
+    DDPMPipeline(unet, DDPMScheduler(beta_end=0.03)).save_pretrained(tmp_path)
+    options = {"pretrained_model_name_or_path": tmp_path}
+    half = {"unet": torch.bfloat16, "default": torch.float16}
+    for kinds, dtype in ((half, torch.bfloat16), ({"default": torch.float16}, torch.float16)):
+        again = DDPMPipeline.from_pretrained(**options, torch_dtype=kinds)
+        assert again.dtype == dtype and again.scheduler.config.beta_end == 0.03
+    assert UNet.from_pretrained(**options, subfolder="unet").config == unet.config
+    assert DDPMScheduler.from_pretrained(**options, subfolder="scheduler").config.beta_end == 0.03
+    assert DDPMScheduler.load_config(**options, subfolder="scheduler")["beta_end"] == 0.03
+    for load in (DDPMPipeline.from_pretrained, UNet.from_pretrained, DDPMScheduler.load_config,
+                 lambda: DDPMScheduler.from_config(None)):
+        with pytest.raises(TypeError, match="name_or_path must be a folder.*got None"): load()
+    unet.save_pretrained(tmp_path/"new", save_function=torch.save, is_main_process=True)
+    assert UNet.from_pretrained(tmp_path/"new").config == unet.config
+
+
+def test_weights_of_another_shape_may_stay_random(unet, tmp_path):
+    "As with diffusers: refused, unless the caller asks; then all that fits is loaded."
+    unet.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="^Cannot load .*conv_in.weight"):
+        UNet.from_pretrained(tmp_path, in_channels=3)
+    with pytest.warns(UserWarning, match="conv_in.weight, conv_out.weight, conv_out.bias have ano"):
+        wide, found = UNet.from_pretrained(tmp_path, in_channels=3, out_channels=2,
+            ignore_mismatched_sizes=True, output_loading_info=True, device_map={"": "cpu"})
+    misfits = ["conv_in.weight", "conv_out.weight", "conv_out.bias"]
+    assert found["mismatched_keys"] == misfits and wide.conv_in.weight.std() > 0
+    for name, value in unet.state_dict().items():
+        assert name in misfits or torch.equal(wide.state_dict()[name], value), name
+    assert wide(torch.randn(2, 3, 8, 8), 1).sample.shape == (2, 2, 8, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = UNet.from_pretrained(tmp_path, ignore_mismatched_sizes=True)
+    assert torch.equal(again.conv_out.weight, unet.conv_out.weight)
 
 
 class Toy(ConfigMixin):

@@ -413,6 +413,12 @@ def test_what_code_written_for_diffusers_calls(pipe, tmp_path):
     assert again.to("cpu", silence_dtype_warnings=True) is again and again.to(None) is again
     assert again.to(dtype=torch.float64, device="cpu").dtype == torch.float64
     assert again.to(torch_device := torch.device("cpu"), torch.float32).device == torch_device
+    assert again.name_or_path == str(tmp_path) and pipe.name_or_path is None
+    taken = dict(custom_pipeline=None, custom_revision=None, max_memory=None)
+    third = DDPMPipeline.from_pretrained(tmp_path, device_map={"": "cpu"}, **taken)
+    assert third.device.type == "cpu"
+    assert DDPMPipeline.from_pipe(again, torch_dtype=torch.bfloat16).dtype == torch.bfloat16
+    assert DDPMPipeline.from_pipe(again).dtype == again.dtype == torch.bfloat16
     again.register_modules(unet=pipe.unet)
     assert again.unet is pipe.unet and set(again.components) == {"unet", "scheduler"}
     images = draw(pipe, 2)
