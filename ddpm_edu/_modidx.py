@@ -564,6 +564,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'ddpm_edu.hub.bundled': ('appendix/d3_hub.html#bundled', 'ddpm_edu/hub.py'),
                               'ddpm_edu.hub.find_folder': ('appendix/d3_hub.html#find_folder', 'ddpm_edu/hub.py'),
                               'ddpm_edu.hub.from_hub': ('appendix/d3_hub.html#from_hub', 'ddpm_edu/hub.py'),
+                              'ddpm_edu.hub.named': ('appendix/d3_hub.html#named', 'ddpm_edu/hub.py'),
                               'ddpm_edu.hub.sort_options': ('appendix/d3_hub.html#sort_options', 'ddpm_edu/hub.py'),
                               'ddpm_edu.hub.upload': ('appendix/d3_hub.html#upload', 'ddpm_edu/hub.py')},
             'ddpm_edu.images': { 'ddpm_edu.images.ImageDataset': ('appendix/a1_images.html#imagedataset', 'ddpm_edu/images.py'),

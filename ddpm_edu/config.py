@@ -236,7 +236,7 @@ class ConfigMixin:
 
     @classmethod
     def load_config(cls,
-        name_or_path,                        # a folder or a name
+        name_or_path=None,                   # a folder or a name
         **options,                           # of classes that read files
     )->Any:
         """A plain `ConfigMixin` knows no files.

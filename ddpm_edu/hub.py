@@ -5,7 +5,7 @@ Section: none, this is plumbing. 4 minutes to read, 2 seconds to run."""
 
 # %% auto #0
 __all__ = ['ASSETS', 'DOWNLOAD', 'HARMLESS', 'OFF', 'S', 'UPLOAD', 'bundled', 'find_folder',
-           'from_hub', 'sort_options', 'PushMixin', 'SavedMixin', 'upload']
+           'from_hub', 'named', 'sort_options', 'PushMixin', 'SavedMixin', 'upload']
 
 # %% ../nbs/appendix/D3_hub.ipynb #6dc38f0b
 import difflib, importlib.util, os, tempfile, warnings
@@ -87,6 +87,13 @@ OFF = {"proxies": "set the environment variable HTTPS_PROXY",
        "device_map": "load it, then .to(device)",
        "quantization_config": "load it, then .to(dtype)"}    # fine if None -> what to do instead
 
+def named(
+    name_or_path,                        # as the caller passed it, or None
+    options:dict[str, Any],              # what he passed besides; what is a name is taken out
+)->Any:                                  # the name
+    "The name of what shall be loaded, which diffusers calls otherwise."
+    return options.pop("pretrained_model_name_or_path", name_or_path)
+
 def sort_options(
     options:dict[str, Any],              # what a caller passed besides the named arguments
 )->tuple[dict[str, Any], dict[str, Any]]:     # those of `DOWNLOAD`, and constructor arguments
@@ -124,7 +131,7 @@ class SavedMixin(PushMixin, ConfigMixin):
     "Objects that are saved as their configuration, in a folder or on the hub."
     @classmethod
     def from_pretrained(cls:type[S],
-        name_or_path,                    # a folder, a bundled name, or a hub id
+        name_or_path=None,               # a folder, a bundled name, or a hub id
         subfolder:str|None=None,         # folder inside it, such as "scheduler"
         revision:str|None=None,          # hub only: branch, tag or commit
         cache_dir=None,                  # hub only: where downloads are kept
@@ -150,12 +157,13 @@ class SavedMixin(PushMixin, ConfigMixin):
         hub = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only,
                    token=token, force_download=force_download)
         more, overrides = sort_options(overrides)
-        config = cls.load_config(name_or_path, subfolder, **{**hub, **more})
+        where = named(name_or_path, overrides)
+        config = cls.load_config(where, subfolder, **{**hub, **more})
         return cls.from_config(config, **overrides)
 
     @classmethod
     def load_config(cls,
-        name_or_path,                        # a folder, a file, a bundled name, or a hub id
+        name_or_path=None,                   # a folder, a file, a bundled name, or a hub id
         subfolder:str|None=None,             # folder inside it which holds `config_name`
         return_unused_kwargs:bool=False,     # and the other options, as a second result?
         return_commit_hash:bool=False,       # and, as the last, which commit of the hub it is?
@@ -172,10 +180,10 @@ class SavedMixin(PushMixin, ConfigMixin):
         Returns:
             the file's entries
         """
-        hub, rest = sort_options(options)
+        name_or_path, (hub, rest) = named(name_or_path, options), sort_options(options)
         if not return_unused_kwargs: check_names(f"{cls.__name__}.load_config", rest, DOWNLOAD)
         where = f"{subfolder}/" if subfolder else ""
-        if (root := Path(name_or_path)).is_file(): path = root
+        if (root := Path(name_or_path or "")).is_file(): path = root
         else:
             root = find_folder(name_or_path, [f"{where}*.json"], **hub)
             path = own_file(root, Path(subfolder or "")/cls.config_name)
@@ -185,8 +193,8 @@ class SavedMixin(PushMixin, ConfigMixin):
                 if inside: hint = f"pass subfolder=... (it holds {', '.join(inside)})"
                 raise FileNotFoundError(f"no {cls.config_name} in {path.parent}: {hint}")
         entries = read_json(path)
-        named = entries.get("_class_name", cls.diffusers_name)
-        relative = named != cls.diffusers_name and named in cls.compatible_names
+        kind = entries.get("_class_name", cls.diffusers_name)
+        relative = kind != cls.diffusers_name and kind in cls.compatible_names
         missing = [k for k in known_options(cls) if k not in entries]
         if missing and not relative:
             warnings.warn(f"{path} does not say {', '.join(missing)}: the defaults are used")

@@ -17,7 +17,7 @@ from torch import Tensor
 from .checks import check_bool, check_choice, check_int, check_names
 from .config import Output
 from .forward_process import check_floats
-from .hub import DOWNLOAD, find_folder, sort_options
+from .hub import DOWNLOAD, find_folder, named, sort_options
 from .model_index import PARTS, check_device, read_index, scheduler_class
 from .pictures import MODES, numpy_to_pil, to_model_range, to_unit_range
 from .pipeline_mixin import PipelineMixin, check_function, first_step, next_sample
@@ -253,7 +253,7 @@ class DDPMPipeline(PipelineMixin):
 
     @classmethod
     def from_pretrained(cls,
-        name_or_path,                        # a folder, a bundled name, or a hub id
+        name_or_path=None,                   # a folder, a bundled name, or a hub id
         torch_dtype:torch.dtype|None=None,   # of the weights in memory; None: float32
         dtype:torch.dtype|None=None,         # the same, by its newer name
         variant:str|None=None,               # which copy of the weights, such as "fp16"
@@ -292,7 +292,7 @@ class DDPMPipeline(PipelineMixin):
         where = check_device(device_map)
         here = dict(revision=revision, cache_dir=cache_dir, local_files_only=local_files_only,
                     token=token)
-        hub, rest = sort_options({**here, **more})
+        name_or_path, (hub, rest) = named(name_or_path, more), sort_options({**here, **more})
         check_names(f"{cls.__name__}.from_pretrained", rest, LOADING)
         root = own_file(cls.download(name_or_path, variant, subfolder, **hub), subfolder or "")
         finish_saving(root)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from .checks import check_choice, check_names
 from .config import entry_of_config, frozen, known_options
-from .hub import UPLOAD, SavedMixin, find_folder, sort_options
+from .hub import UPLOAD, SavedMixin, find_folder, named, sort_options
 from .memory import MemoryMixin, computing_dtype
 from .model_index import check_device
 from .store import staged_folder
@@ -38,7 +38,7 @@ class ModelMixin(SavedMixin, MemoryMixin):
 
     @classmethod
     def from_pretrained(cls:type[M],
-        name_or_path,                        # a folder, a bundled name, or a hub id
+        name_or_path=None,                   # a folder, a bundled name, or a hub id
         subfolder:str|None=None,             # folder inside it, such as "unet"
         torch_dtype:torch.dtype|str|None=None,   # of the weights in memory; "auto": as in the file
         dtype:torch.dtype|str|None=None,     # the same, by its newer name; None: float32
@@ -153,6 +153,7 @@ class ModelMixin(SavedMixin, MemoryMixin):
             is_main_process: of several: the one that writes?
             **hub: of `push_to_hub`: repo_id, token, ...
         """
+        hub.pop("save_function", None)       # diffusers' has no use for it either, with safetensors
         check_names(f"{type(self).__name__}.save_pretrained", hub, UPLOAD)
         if not is_main_process: return
         kind = "safetensors" if safe_serialization else "bin"
@@ -186,7 +187,7 @@ def load_network(
     where = f"{subfolder}/" if subfolder else ""
     files = [f"{where}*.json", *weights_patterns(variant, folders=[where])]
     old = [] if what["use_safetensors"] else weights_patterns(variant, "bin", [where])
-    root = find_folder(name_or_path, files, old, **hub)
+    root = find_folder(named(name_or_path, overrides), files, old, **hub)
     config = cls.load_config(root, subfolder)
     with torch.device("meta"): empty = cls.from_config(config, **overrides)
     paths = find_weights(root, subfolder, variant, what["use_safetensors"])
@@ -210,6 +211,7 @@ def check_dtype(
         raise ValueError(f"dtype={dtype} and torch_dtype={torch_dtype} are two names of one "
                          "argument; pass dtype alone")
     kind = dtype or torch_dtype or torch.float32
+    if isinstance(kind, dict): kind = kind.get("unet") or kind.get("default") or torch.float32
     if isinstance(kind, str):
         check_choice("dtype", kind, DTYPES)
         kind = kind if kind == "auto" else getattr(torch, kind)

@@ -17,7 +17,7 @@ from accelerate.utils import convert_outputs_to_fp32, send_to_device
 from diffusers.training_utils import EMAModel
 from torch.utils import _pytree
 
-from ddpm_edu import DDPMScheduler, UNet
+from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
 from ddpm_edu.config import SAMPLER_OPTIONS, ConfigMixin, Output, register_to_config
 from ddpm_edu.scheduler import COMPATIBLE
 from ddpm_edu.unet import unet_config
@@ -200,6 +200,23 @@ def test_what_a_file_gives_besides_its_entries(ours, theirs, tmp_path):
         if (tmp_path/name).is_file(): os.link(tmp_path/name, cache/name)
     assert ours.load_config(cache, return_commit_hash=True)[1] == "abc123"
     assert ours._deprecated_kwargs == ()
+
+
+def test_loading_by_the_argument_that_diffusers_names(unet, tmp_path):
+    DDPMPipeline(unet, DDPMScheduler(beta_end=0.03)).save_pretrained(tmp_path)
+    options = {"pretrained_model_name_or_path": tmp_path}
+    half = {"unet": torch.bfloat16, "default": torch.float16}
+    for kinds, dtype in ((half, torch.bfloat16), ({"default": torch.float16}, torch.float16)):
+        again = DDPMPipeline.from_pretrained(**options, torch_dtype=kinds)
+        assert again.dtype == dtype and again.scheduler.config.beta_end == 0.03
+    assert UNet.from_pretrained(**options, subfolder="unet").config == unet.config
+    assert DDPMScheduler.from_pretrained(**options, subfolder="scheduler").config.beta_end == 0.03
+    assert DDPMScheduler.load_config(**options, subfolder="scheduler")["beta_end"] == 0.03
+    for load in (DDPMPipeline.from_pretrained, UNet.from_pretrained, DDPMScheduler.load_config,
+                 lambda: DDPMScheduler.from_config(None)):
+        with pytest.raises(TypeError, match="name_or_path must be a folder.*got None"): load()
+    unet.save_pretrained(tmp_path/"new", save_function=torch.save, is_main_process=True)
+    assert UNet.from_pretrained(tmp_path/"new").config == unet.config
 
 
 def test_weights_of_another_shape_may_stay_random(unet, tmp_path):
