@@ -1,5 +1,5 @@
 // A formula that is wider than the page (a phone): its number comes close, and it gets a little smaller; if that is not
-// enough it breaks before its relations, and gets as small as its widest part asks for; what is still too wide scrolls by
+// enough it breaks after its relations, and gets as small as its widest part asks for; what is still too wide scrolls by
 // itself. Without this program all of it scrolls.
 const WHOLE = 0.75, SMALLEST = 0.6;
 function fitOne(formula) {
