@@ -30,6 +30,7 @@ VENDOR = {
     "@jupyter-widgets/html-manager@1.0.14": "@jupyter-widgets/html-manager/dist/embed-amd.js",
 }
 NEEDS = {
+    "00_sixty_lines": "a little PyTorch",
     "01_forward_process": "some probability: Gaussians, Bayes' rule",
     "02_variational_bound": "chapter 1",
     "03_score_matching": "chapters 1 and 2",

@@ -388,6 +388,8 @@ def test_front_page(site, served, browser):
     for card in cards.all():
         assert re.search(r"\d+ minutes? to read, .* to run.*needs ", card.inner_text(), re.S)
     cards.first.click()
+    assert page.url.endswith("00_sixty_lines.html")
+    page.locator(".related-pages a.next-page").click()
     assert page.url.endswith("01_forward_process.html")
     page.locator(".related-pages a.next-page").click()
     assert page.url.endswith("02_variational_bound.html")
