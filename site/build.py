@@ -1,10 +1,11 @@
 """The website of the book: `python site/build.py OUT` makes it from the executed notebooks,
 without running them and without the internet.
 
-The pages ask no other host for anything: MathJax and the widget manager are fetched from npm once,
-into site/_vendor. Sphinx, MyST-NB and furo do the work; here stands what they cannot know: which
-lines of a notebook are for nbdev, and what the front page shows. reference.py documents the
-package."""
+The pages ask no other host for anything: KaTeX is fetched from npm once, into site/_vendor, and
+draws the formulas while the site is built (formulas.py); explorers become a slider of the browser
+and picture files (panels.py). Sphinx, MyST-NB and furo do the rest; here stands what they cannot
+know: which lines of a notebook are for nbdev, and what the front page shows. reference.py
+documents the package."""
 import argparse
 import json
 import os
@@ -20,17 +21,15 @@ import nbformat
 here = Path(__file__).resolve().parent
 root, nbs = here.parent, here.parent/"nbs"
 sys.path[:0] = [str(root), str(here)]
+from formulas import draw                                                   # noqa: E402
+import panels                                                               # noqa: E402
 from progress import Progress                                               # noqa: E402
 from reference import reference                                             # noqa: E402
 from slug import slug                                                       # noqa: E402
 
-VENDOR = {
-    "mathjax@3": "mathjax/es5/tex-svg-full.js",
-    "requirejs@2": "requirejs/require.js",
-    "@jupyter-widgets/html-manager@1.0.14": "@jupyter-widgets/html-manager/dist/embed-amd.js",
-}
+KATEX = "katex@0.16.47"
 NEEDS = {
-    "00_sixty_lines": "a little PyTorch",
+    "00_sixty_lines": "Python, and what a neural network is",
     "01_forward_process": "some probability: Gaussians, Bayes' rule",
     "02_variational_bound": "chapter 1",
     "03_score_matching": "chapters 1 and 2",
@@ -41,24 +40,25 @@ NEEDS = {
     "07_training": "chapters 1 to 6",
     "11_speed": "chapters 4 to 7",
 }
+SAMPLES = "![64 garments that the model has drawn, 1000 steps each](images/samples.png)"
 HIDDEN = {"assignments", ".ipynb_checkpoints"}      # folders of notebooks that are no pages
 
 
 def vendor(folder):
-    "The scripts that the pages load, each from its npm package; kept for the next build."
-    if all((folder/Path(path).name).exists() for path in VENDOR.values()): return
+    "KaTeX from its npm package: the program, for building; style and letters, for the pages."
+    if (folder/"fonts").is_dir() and (folder/"katex.min.js").exists(): return
     npm = shutil.which("npm")
-    if npm is None:
-        raise SystemExit("npm is needed once, to fetch MathJax and the widget manager: "
-                         "install Node.js (Debian: apt install npm)")
+    if npm is None or shutil.which("node") is None:
+        raise SystemExit("npm is needed once, to fetch KaTeX, and Node.js to draw formulas: "
+                         "install them (Debian: apt install npm)")
     folder.mkdir(parents=True, exist_ok=True)
     quiet = ["--ignore-scripts", "--no-save", "--silent", "--no-fund", "--no-audit"]
-    subprocess.run([npm, "install", *quiet, "--prefix", str(folder), *VENDOR], check=True)
-    packages = folder/"node_modules"
-    for path in VENDOR.values(): shutil.copyfile(packages/path, folder/Path(path).name)
-    icons = packages/"@jupyter-widgets"/"html-manager"/"dist"               # of the play button
-    for font in icons.glob("*.woff2"): shutil.copy(font, folder)
-    shutil.rmtree(packages)
+    subprocess.run([npm, "install", *quiet, "--prefix", str(folder), KATEX], check=True)
+    made = folder/"node_modules"/"katex"/"dist"
+    for name in ("katex.min.css", "katex.min.js"): shutil.copyfile(made/name, folder/name)
+    only = shutil.ignore_patterns("*.woff", "*.ttf")                # every browser reads woff2
+    shutil.copytree(made/"fonts", folder/"fonts", ignore=only, dirs_exist_ok=True)
+    shutil.rmtree(folder/"node_modules")
 
 
 def links(text):
@@ -82,8 +82,14 @@ def numbered(text):
 def prose(text):
     "Markdown as the site needs it; folded answers keep their mathematics."
     folded = r"<details><summary>(.*?)</summary>\s*(.*?)\s*</details>"
-    unfolded = r"<details><summary>\1</summary>\n\n\2\n\n</details>"
+    def unfolded(m):
+        return f"<details><summary>{in_html(m[1])}</summary>\n\n{m[2]}\n\n</details>"
     return re.sub(folded, unfolded, numbered(links(text)), flags=re.S)
+
+
+def in_html(text):
+    "HTML whose formulas are drawn: MyST leaves HTML alone."
+    return re.sub(r"\$([^$]+)\$", lambda m: draw(m[1]), text)
 
 
 def code_for_readers(cell):
@@ -180,6 +186,7 @@ def notebook(src, name, url):
     if name.endswith("G_items"):
         for out in markdown_outputs(nb.cells):
             out.data["text/markdown"] = to_reference(out.data["text/markdown"])
+    panels.replace(nb, name, src)
     for folder in (src, src/"_notebooks"): (folder/name).parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nb, src/f"{name}.ipynb")
     shutil.copyfile(nbs/f"{name}.ipynb", src/"_notebooks"/f"{name}.ipynb")
@@ -240,10 +247,10 @@ def film(path, steps=60, frames=40):
 def card(name):
     "A chapter on the front page."
     a = about(name)
-    text = (f'<a class="ddpm-card tex2jax_process" href="{name}.html">'
+    text = (f'<a class="ddpm-card" href="{name}.html">'
             f'<b>{int(name[:2])}. {a["title"]}</b><span>{a["summary"]}</span>'
             f'<small>{a["read"]} to read, {a["run"]} to run<br>needs {NEEDS[name]}</small></a>')
-    return re.sub(r"\$([^$]*)\$", r"\\(\1\\)", text)
+    return in_html(text)
 
 
 def tree(caption, pages):
@@ -283,6 +290,8 @@ def front_page(src, names):
     intro = re.sub(r"!\[.*?\]\(.*?\)\n*", "", intro)
     intro = intro.replace("on two CPU cores:", "on two CPU cores.")
     book = next(c for c in cells if c.startswith("## The book"))
+    ours = "## The model that ships\n"                       # its text speaks of samples above it
+    keep = [text.replace(ours, f"{ours}\n{SAMPLES}\n") for text in keep]
     rest = re.split(r"\n\n(?=The appendix)", book)[1]
     cards = "".join(card(n) for n in names if "/" not in n)
     (src/"index.md").write_text(f"""# ddpm-edu
@@ -321,26 +330,63 @@ def sources(src, url, progress):
     shutil.copytree(nbs/"images", src/"images")
     model_card(src)
     assignments(src)
-    shutil.copytree(here/"static", src/"_static")
-    beside = shutil.ignore_patterns("*.json", "node_modules")
-    shutil.copytree(here/"_vendor", src/"_static"/"vendor", ignore=beside)
+    shutil.copytree(here/"static", src/"_static", dirs_exist_ok=True)
+    beside = shutil.ignore_patterns("*.json", "*.js", "node_modules")
+    shutil.copytree(here/"_vendor", src/"_static"/"vendor", ignore=beside, dirs_exist_ok=True)
     progress.say("drawing the film of the front page")
     film(src/"_static"/"reverse.webp")
     front_page(src, names)
     progress.say("documenting the library")
     reference(src, nbs, lambda name: about(name)["title"])
-    for name in ("conf.py", "slug.py"): shutil.copyfile(here/name, src/name)
+    for name in ("conf.py", "slug.py", "formulas.py"): shutil.copyfile(here/name, src/name)
 
 
 def sphinx(src, html, progress):
     "Run Sphinx; a warning is an error."
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "--no-color",
                "-j", "auto", str(src), str(html)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(src), str(root)])}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(src), str(root)]),
+           "DDPM_FORMULAS": str(here/"formulas.js"), "DDPM_VENDOR": str(here/"_vendor")}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as run:
         for line in run.stdout: progress.sphinx(line)
     progress.end()
     if run.returncode: raise SystemExit("the site was not built: see the messages above")
+
+
+def lines(code):
+    "Each line of code by itself, with its depth: on a phone what is wrapped keeps its place."
+    def line(text):
+        bare = re.sub("<[^>]*>", "", text)
+        deep = len(bare) - len(bare.lstrip(" "))
+        style = f' style="--deep:{deep}ch"' if deep else ""
+        return f'<span class="ddpm-line"{style}>{text}\n</span>'
+    return "".join(map(line, code.rstrip("\n").split("\n")))
+
+
+def picture(tag, folder):
+    "A picture that knows its size and arrives when it comes near the window."
+    from PIL import Image
+    source = re.search(r'src="([^"]*)"', tag)[1]
+    if "_images/" not in source or not source.endswith((".png", ".jpg", ".webp")): return tag
+    known = ""
+    if not re.search(r"\b(width|style)=", tag):
+        with Image.open(folder/source) as image: known = ' width="%d" height="%d"' % image.size
+    return tag.replace("<img", f'<img loading="lazy"{known}', 1)
+
+
+def finish(html):
+    "What Sphinx and furo leave to do: pictures, lines of code, the list of headings at the right."
+    for path in html.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"<img\b[^>]*>", lambda m: picture(m[0], path.parent), text)
+        text = re.sub(r'(<div class="highlight"><pre>(?:<span></span>)?)(.*?)(</pre>)',
+            lambda m: m[1] + lines(m[2]) + m[3], text, flags=re.S)
+        path.write_text(text, encoding="utf-8")
+    style = html/"_static"/"styles"/"furo.css"
+    text, narrow = style.read_text(encoding="utf-8"), "@media(max-width:82em)"
+    if narrow not in text:
+        raise SystemExit(f"furo.css has no {narrow}: adapt finish() and book.css")
+    style.write_text(text.replace(narrow, "@media(max-width:78.9em)"), encoding="utf-8")
 
 
 def build(out, repository=""):
@@ -353,10 +399,11 @@ def build(out, repository=""):
     shutil.rmtree(work, ignore_errors=True)
     src.mkdir(parents=True)
     try:
-        progress.say("looking for MathJax and the widget manager")
+        progress.say("looking for KaTeX")
         vendor(here/"_vendor")
         sources(src, address(repository), progress)
         sphinx(src, html, progress)
+        finish(html)
         (html/".nojekyll").touch()           # or GitHub Pages leaves out folders that begin with _
         shutil.rmtree(html/".doctrees", ignore_errors=True)
         shutil.rmtree(out, ignore_errors=True)

@@ -5,6 +5,7 @@ import http.server
 import importlib.util
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -72,6 +73,46 @@ def test_the_source_is_linked_only_where_it_is_public(monkeypatch, tmp_path):
     assert "(https://git.example/me/book/issues/new?title=appendix/A_data)" in text
     assert "binder" not in text
     assert "binder" in build.launch("appendix/A_data", build.address("me/book")).source
+
+
+def formulas_of(text):
+    "The formulas of Markdown as the site reads it: (TeX, whether it stands by itself)."
+    from markdown_it import MarkdownIt
+    from mdit_py_plugins.amsmath import amsmath_plugin
+    from mdit_py_plugins.dollarmath import dollarmath_plugin
+    reader = MarkdownIt("commonmark").enable("table")
+    reader.use(dollarmath_plugin, double_inline=True).use(amsmath_plugin)
+    found = []
+    for token in reader.parse(text):
+        for t in [token, *(token.children or [])]:
+            if not t.type.startswith(("math", "amsmath")): continue
+            found.append((t.content, "inline" not in t.type or "double" in t.type))
+    return found
+
+
+@needs_tools
+def test_every_formula_can_be_drawn():
+    "KaTeX reads each formula of each notebook; it says so when it cannot."
+    import nbformat
+    build.vendor(root/"site"/"_vendor")
+    drawn = 0
+    for path in notebooks:
+        cells = build.for_readers(nbformat.read(path, 4)).cells
+        printed = ["".join(o.data["text/markdown"]) for o in build.markdown_outputs(cells)]
+        for text in [c.source for c in cells if c.cell_type == "markdown"] + printed:
+            for tex, display in formulas_of(text):
+                shown = build.draw(tex, display)
+                assert "katex-html" in shown and "<math" in shown and "katex-error" not in shown
+                drawn += 1
+    assert drawn > 500
+    with pytest.raises(ValueError, match=r"in the formula \\frac\{1\}$"): build.draw(r"\frac{1}")
+    with pytest.raises(ValueError, match="nosuchthing"): build.draw(r"\nosuchthing_t")
+
+
+def test_lines_of_code_keep_their_depth():
+    text = build.lines('<span class="k">if</span> x:\n    <span class="n">y</span>\n\n')
+    plain = re.sub("<[^>]*>", "", text)
+    assert plain == "if x:\n    y\n" and text.count('style="--deep:4ch"') == 1
 
 
 def entries(module):
@@ -178,7 +219,8 @@ def test_workflows_are_valid():
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    "The pages, built with the README's command."
+    "The pages, built with the README's command; or those in the folder that DDPM_SITE names."
+    if ready := os.environ.get("DDPM_SITE"): return Path(ready)
     out = tmp_path_factory.mktemp("site")/"pages"
     lines = (root/"README.md").read_text().splitlines()
     line = next(l for l in lines if "site/build.py" in l and l.startswith("pip"))
@@ -237,10 +279,7 @@ def watch(page, base):
     return outside, errors
 
 
-# a screen reader hears the control's name and the caption
-SPOKEN = """([e, panel]) =>
-    e.ariaLabel && e.ariaValueText === panel.querySelector('figure img').alt"""
-STANDS_AT = "([e, v]) => Number(e.getAttribute('aria-valuenow')) === v"
+STANDS_AT = "([e, v]) => Number(e.value) === v"
 
 
 def move_explorers(page):
@@ -249,36 +288,37 @@ def move_explorers(page):
     for i in range(panels.count()):
         panel = panels.nth(i)
         panel.scroll_into_view_if_needed()
-        picture, handle = panel.locator("figure img"), panel.locator(".noUi-handle").first
-        readout, element = panel.locator(".widget-readout").first, handle.element_handle()
+        picture, slider = panel.locator("figure img"), panel.locator("input[type=range]")
+        readout, caption = panel.locator("output"), panel.locator("figcaption")
         first, said = picture.get_attribute("src"), readout.text_content()
-        def at(place): page.wait_for_function(STANDS_AT, arg=[element, place], timeout=10_000)
-        handle.focus()
+        handle = slider.element_handle()
+        def at(place): page.wait_for_function(STANDS_AT, arg=[handle, place], timeout=10_000)
+        slider.focus()
         for _ in range(2): page.keyboard.press("ArrowRight")
         at(2)
         second = picture.get_attribute("src")
         assert second != first and readout.text_content() != said
         page.keyboard.press("End")
-        at(last := float(handle.get_attribute("aria-valuemax")))
+        at(last := float(slider.get_attribute("max")))
         assert picture.get_attribute("src") not in (first, second) and last >= 7
-        track = panel.locator(".noUi-base")                    # and with the mouse, or a finger
-        track.scroll_into_view_if_needed()
-        box = track.bounding_box()
-        page.mouse.click(box["x"] + 1, box["y"] + box["height"]/2)
+        picture.evaluate("e => e.decode()")                    # the file is there
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()                            # and with the mouse, or a finger
+        assert box["height"] >= 40 and box["width"] >= 150
+        page.mouse.click(box["x"] + 2, box["y"] + box["height"]/2)
         at(0)
         assert picture.get_attribute("src") == first and readout.text_content() == said
-        label = panel.locator(".widget-slider .widget-label").text_content()
-        page.wait_for_function(SPOKEN, arg=[element, panel.element_handle()], timeout=10_000)
-        assert handle.get_attribute("aria-label") == label
-        buttons = panel.locator(".widget-play button").all()
-        assert all(button.get_attribute("aria-label") for button in buttons)
-        assert panel.locator(".ddpm-needs-kernel:visible").count() == 0
+        # a screen reader hears the control's name and the caption
+        assert slider.evaluate("e => e.labels[0].textContent.trim()")
+        assert caption.text_content() == picture.get_attribute("alt")
+        assert caption.text_content() in slider.get_attribute("aria-valuetext")
+        assert panel.locator("button").get_attribute("aria-label") == "play or pause"
     return panels.count()
 
 
 # what sticks out of the window though nothing around it scrolls
 OUTSIDE = """() => {
-    const kinds = ['p', 'pre', 'table', 'img', 'mjx-container', '.ddpm-explorer', '.ddpm-card'];
+    const kinds = ['p', 'pre', 'table', 'img', '.math', '.ddpm-explorer', '.ddpm-card'];
     const found = document.querySelectorAll(kinds.map(kind => 'article ' + kind).join());
     const scrolls = e => ['auto', 'scroll'].includes(getComputedStyle(e).overflowX);
     return [...found].filter(e => {
@@ -294,22 +334,28 @@ RAW = r"""() => {
     const found = document.querySelectorAll(kinds.map(kind => 'article ' + kind).join());
     return [...found].map(e => {
         const copy = e.cloneNode(true);
-        copy.querySelectorAll('mjx-container, code, pre').forEach(x => x.remove());
+        copy.querySelectorAll('.katex, code, pre').forEach(x => x.remove());
         return copy.textContent;
     }).filter(text => /\$[^$]+\$|\\\(|\\frac|\\bar/.test(text));
 }"""
-TYPESET = """() => !window.MathJax?.startup?.promise
-    || window.MathJax.startup.promise.then(() => true)"""
 TOO_WIDE = "() => document.documentElement.scrollWidth - window.innerWidth"
-HOLDS_WIDGETS = "script[type='application/vnd.jupyter.widget-view+json']"
+# formulas that are cut off: wider than their place, and no way to scroll it
+CUT = """() => [...document.querySelectorAll('article .math')].filter(e => {
+    const box = e.closest('div.math, .ddpm-wide') || e, style = getComputedStyle(box);
+    const place = box.getBoundingClientRect();
+    const parts = [...e.querySelectorAll('.katex-html > .base, .katex-html > .tag')];
+    const out = parts.some(p => p.getBoundingClientRect().right > innerWidth + 1);
+    return place.width && out && !(box !== e || style.overflowX === 'auto');
+}).map(e => e.textContent.slice(0, 80))"""
+SCROLLS = """() => [...document.querySelectorAll('article div.math')]
+    .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 60))"""
 
 
 def settled(page):
-    "Wait until the page has its explorers and its formulas."
-    if page.locator(HOLDS_WIDGETS).count():
-        page.locator(".ddpm-explorer").first.wait_for(timeout=20_000)
-    if page.locator(".math").count(): page.locator("mjx-container").first.wait_for(timeout=20_000)
-    page.wait_for_function(TYPESET)
+    "Wait until the page has its letters, its formulas fit, and every folded answer is open."
+    page.evaluate("() => document.querySelectorAll('article details').forEach(e => e.open = true)")
+    page.evaluate("() => document.fonts.ready.then(() => true)")
+    page.wait_for_timeout(50)
 
 
 @pytest.mark.slow
@@ -323,18 +369,21 @@ def test_every_page(site, served, browser, width, height, color):
     page = browser.new_context(**window).new_page()
     outside, errors = watch(page, served)
     pages = sorted(p.relative_to(site).as_posix() for p in site.rglob("*.html"))
-    explorers, formulas = 0, 0
+    explorers, formulas, scroll = 0, 0, 0
     for name in pages:
         page.goto(served + name, wait_until="load")
         settled(page)
-        formulas += page.locator("mjx-container").count()
-        assert page.locator("[data-mml-node=merror]").count() == 0, name
+        formulas += page.locator(".katex").count()
+        assert page.locator(".katex-error").count() == 0, name
+        assert not (cut := page.evaluate(CUT)), (name, cut[:3])
+        scroll += len(page.evaluate(SCROLLS))
         assert not (raw := page.evaluate(RAW)), (name, raw[:3])
         assert page.evaluate(TOO_WIDE) <= 0, f"{name} is wider than {width} pixels"
         assert not (out := page.evaluate(OUTSIDE)), (name, out[:3])
         explorers += move_explorers(page)
         page.screenshot(path=shots/f"{name.replace('/', '_')[:-5]}.png", full_page=True)
-    print(f"{len(pages)} pages, {formulas} formulas, {explorers} explorers moved, "
+    print(f"{len(pages)} pages, {formulas} formulas ({scroll} scroll), "
+          f"{explorers} explorers moved, "
           f"{len(outside)} requests to other hosts, {len(errors)} errors")
     assert not outside and not errors, (outside[:5], errors[:5])
     from test_explore import shown_in
@@ -387,10 +436,12 @@ def test_front_page(site, served, browser):
     assert cards.count() == len(chapters)
     for card in cards.all():
         assert re.search(r"\d+ minutes? to read, .* to run.*needs ", card.inner_text(), re.S)
+    assert (root/"nbs"/"images"/"samples.png").exists()
+    text = page.locator("article").inner_text()
+    assert "Above: sixteen" in text and text.index("samples above") > text.index("The model that")
     cards.first.click()
-    assert page.url.endswith("00_sixty_lines.html")
-    page.locator(".related-pages a.next-page").click()
-    assert page.url.endswith("01_forward_process.html")
+    assert page.url.endswith(f"{chapters[0]}.html")
+    page.goto(served + "01_forward_process.html")
     page.locator(".related-pages a.next-page").click()
     assert page.url.endswith("02_variational_bound.html")
     with page.expect_download() as download: page.locator(".ddpm-launch a.download").click()
@@ -414,16 +465,105 @@ def test_play_and_pause(served, browser):
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.goto(served + "04_reverse_sampler.html")
     panel = page.locator(".ddpm-explorer").first
-    panel.wait_for(timeout=20_000)
-    handle = panel.locator(".noUi-handle").element_handle()
-    play = panel.locator(".widget-play button").first
+    handle = panel.locator("input").element_handle()
+    play = panel.locator("button")
     play.click()
-    moved = "e => Number(e.getAttribute('aria-valuenow')) >= 2"
+    moved = "e => Number(e.value) >= 2"
     page.wait_for_function(moved, arg=handle, timeout=10_000)
     play.click()
-    stopped = handle.get_attribute("aria-valuenow")
+    stopped = handle.input_value()
     page.wait_for_timeout(1000)
-    assert handle.get_attribute("aria-valuenow") == stopped != "0.0"
+    assert handle.input_value() == stopped != "0"
+
+
+def received(page):
+    "A list whose only number is how many bytes the page has been sent."
+    wire, total = page.context.new_cdp_session(page), [0]
+    wire.send("Network.enable")
+    def done(event): total[0] += event["encodedDataLength"]
+    wire.on("Network.loadingFinished", done)
+    return total
+
+
+SCROLL = """async () => {
+    for (let y = 0; y < document.documentElement.scrollHeight; y += 500) {
+        scrollTo(0, y);
+        await new Promise(done => setTimeout(done, 40));
+    }
+}"""
+
+
+@pytest.mark.slow
+@needs_tools
+def test_pages_are_light(site, served, browser):
+    "A chapter is at most 2.5 MB, with all its pictures and explorers; nothing is kept from before."
+    for path in sorted(site.glob("0*.html")):
+        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        total = received(page)
+        page.goto(served + path.name, wait_until="networkidle")
+        at_first = total[0]
+        page.evaluate(SCROLL)
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(500)
+        print(f"{path.name}: {at_first/1e6:.2f} MB, scrolled to the end {total[0]/1e6:.2f} MB")
+        assert 2e5 < at_first <= total[0] < 2.5e6, path.name
+        page.context.close()
+
+
+LONGEST = """() => {
+    const line = document.querySelector('article .highlight .ddpm-line');
+    line.textContent = 'x = 1  # ' + 'abcdefghi '.repeat(9) + '!\\n';
+    const pre = line.closest('pre'), box = pre.parentElement;
+    const scrolls = e => e.scrollWidth > e.clientWidth + 1;
+    return [line.textContent.trimEnd().length, scrolls(pre) || scrolls(box),
+            Math.round(line.getBoundingClientRect().height)];
+}"""
+
+
+@pytest.mark.slow
+@needs_tools
+def test_a_line_of_a_hundred_columns(served, browser):
+    "At 1280 pixels it fits beside the headings of the page; on a phone it is wrapped."
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(served + "02_variational_bound.html")
+    assert page.evaluate(LONGEST)[:2] == [100, False]
+    toc = page.locator(".toc-drawer").bounding_box()
+    assert toc["x"] > 900 and toc["x"] + toc["width"] <= 1281
+    assert page.locator(".toc-tree a:visible").count() > 5
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(served + "02_variational_bound.html")
+    length, scrolls, height = page.evaluate(LONGEST)
+    assert length == 100 and not scrolls and height > 30
+
+
+@pytest.mark.slow
+@needs_tools
+def test_folded_cells_open_by_keyboard(site, served, browser):
+    folded = [p.name for p in sorted(site.glob("*.html")) if 'class="hide above-input"' in
+              p.read_text()]
+    if not folded: pytest.skip("no chapter has a folded cell")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(served + folded[0])
+    cell = page.locator("details.hide.above-input").first
+    code = cell.locator("pre").first
+    assert not code.is_visible() and "Show the code" in cell.locator("summary").inner_text()
+    cell.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert code.is_visible() and "Hide the code" in cell.locator("summary").inner_text()
+
+
+@pytest.mark.slow
+@needs_tools
+def test_from_the_file_system(site, browser):
+    "No server: the explorer moves, the letters of formulas are there, nothing else is asked for."
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    outside, errors = watch(page, "file://")
+    page.goto((site/"01_forward_process.html").as_uri(), wait_until="load")
+    assert move_explorers(page) == 2
+    page.evaluate("() => document.fonts.ready.then(() => true)")
+    assert page.evaluate("() => document.fonts.check('16px KaTeX_Math')")
+    assert page.evaluate("() => [...document.fonts].some(f => f.status === 'loaded')")
+    assert not outside and not errors, (outside[:3], errors[:3])
 
 
 @pytest.mark.slow
