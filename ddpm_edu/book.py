@@ -10,6 +10,7 @@ __all__ = ['LINK', 'book_folder', 'book_files', 'without_dead_links', 'kernel_me
 import json, os, platform, re
 from pathlib import Path
 from typing import Any
+from .checks import counted
 from .folders import user_path
 
 # %% ../nbs/appendix/E2_book.ipynb #626f6f05
@@ -111,5 +112,6 @@ def notebooks(
             os.replace(part, path)
         finally: part.unlink(missing_ok=True)
         written += 1
-    print(f"copied {written} files to {target.resolve()}; open them with: jupyter lab {folder}")
+    said = counted(written, "file")
+    print(f"copied {said} to {target.resolve()}; open them with: jupyter lab {folder}")
     if kept: print(f"left alone, because they differ from the book: {', '.join(kept)}")

@@ -12,7 +12,7 @@ __all__ = ['OTHER_NAMES', 'SETTINGS', 'FORMATS', 'COMMANDS', 'check_output', 'wr
 import importlib, math, os, re, struct, sys, time, traceback, warnings
 from pathlib import Path
 from typing import Any, Callable
-from .checks import check_int
+from .checks import check_int, counted
 from .folders import user_path
 
 # what Python's functions call it -> the option that says it
@@ -93,7 +93,7 @@ def sample(
         options = dict(generator=generator, num_inference_steps=steps, output_type="pt")
         images.append(pipe(batch_size=count, **options).images.cpu())
     write_image(make_grid(torch.cat(images), scale=size), path)
-    print(f"wrote {n} images to {path.resolve()}")
+    print(f"wrote {counted(n, 'image')} to {path.resolve()}")
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i00003
 def check_model(

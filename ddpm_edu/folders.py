@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 import torch
 from torch import Tensor
-from .checks import check_bool, check_choice, check_int
+from .checks import check_bool, check_choice, check_int, counted
 from .images import ImageDataset, to_mode
 
 # %% ../nbs/appendix/A3_folders.ipynb #581a3313
@@ -86,9 +86,9 @@ def walk(
         seen.add(real)
         try: ours = is_run_folder(folder)
         except OSError: ours = False             # `os.walk` will say that it cannot be opened
-        left["folders of training runs"] += ours
+        left["folder", " of training runs"] += ours
         return not ours
-    def closed(error): left["folders that cannot be opened"] += 1
+    def closed(error): left["folder", " that cannot be opened"] += 1
     for here, folders, files in os.walk(root, followlinks=True, onerror=closed):
         real_first = sorted(folders, key=lambda d: (os.path.islink(os.path.join(here, d)), d))
         folders[:] = [d for d in real_first if wanted(Path(here)/d)]
@@ -108,10 +108,10 @@ def image_paths(
     for folder, files in walk(root, exclude, left):
         for path in (folder/f for f in files):
             if path.suffix.lower() in endings and path.is_file(): paths.append(path)
-            else: left[f"files *{path.suffix}" if path.suffix else "files without ending"] += 1
-    said = ", ".join(f"{n} {what}" for what, n in left.most_common(6) if n)
+            else: left["file", f" *{path.suffix}" if path.suffix else " without ending"] += 1
+    said = ", ".join(counted(n, *what) for what, n in left.most_common(6) if n)
     if not paths:
-        there = f"; there are {said}" if said else ""
+        there = f"; it holds {said}" if said else ""
         raise ValueError(f"root={str(root)!r} holds no .png, .jpg or other picture that Pillow "
             f"reads, not even in its subfolders{there}")
     if said: warnings.warn(f"left out below {root}, no pictures to train on: {said}", stacklevel=3)
@@ -168,8 +168,8 @@ class ImageFolder(ImageDataset):
         bad = [str(r) for r in results if isinstance(r, ValueError)]
         self.paths = [p for p, r in zip(self.paths, results) if not isinstance(r, ValueError)]
         if not self.paths:
-            raise ValueError(f"none of the {len(bad)} files below root={self.source!r} can be "
-                f"read: {bad[0]}")
+            raise ValueError(f"root={self.source!r} holds {counted(len(bad), 'picture')}, and none "
+                f"can be read: {bad[0]}")
         if bad:
             named = "; ".join(bad[:10]) + (" ..." if len(bad) > 10 else "")
             warnings.warn(f"skipped {len(bad)} of {len(results)} files: {named}", stacklevel=3)

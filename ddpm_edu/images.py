@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 import torch
 from torch import Tensor
-from .checks import check_bool
+from .checks import check_bool, counted
 
 # %% ../nbs/appendix/A1_images.ipynb #c1958019
 def to_model(
@@ -57,7 +57,7 @@ class ImageDataset:
     def __len__(self)->int: return len(self.images)
     def __repr__(self)->str:
         size = "x".join(map(str, self.shape))
-        return f"{type(self).__name__}({len(self):,} images of {size}, flip={self.flip})"
+        return f"{type(self).__name__}({counted(len(self), 'image')} of {size}, flip={self.flip})"
 
     def pixels(self,
         indices:Tensor,                       # whole numbers, (B,)
@@ -150,7 +150,7 @@ class MapDataset:
     def __len__(self)->int: return len(self.items)
     def __repr__(self)->str:
         size = "x".join(map(str, self.shape))
-        return f"MapDataset({type(self.items).__name__}, {len(self):,} images of {size})"
+        return f"MapDataset({type(self.items).__name__}, {counted(len(self), 'image')} of {size})"
 
     def item(self,
         i:int,               # which

@@ -267,7 +267,7 @@ def test_what_is_left_out_is_counted_and_said_once(tmp_path):
         ImageFolder(tmp_path, 8)
     assert len(said) == 1 and said[0].filename == __file__
     text = str(said[0].message)
-    assert all(s in text for s in ("2 files *.heic", "1 files *.csv", "1 files without ending"))
+    assert all(s in text for s in ("2 files *.heic", "1 file *.csv", "1 file without ending"))
 
 
 def test_runs_do_not_train_on_what_runs_wrote(tmp_path):
@@ -312,7 +312,7 @@ def test_linked_folders_once_and_no_circles(tmp_path):
     link(tmp_path/"root"/"a"/"above", tmp_path)
     (tmp_path/"root"/"gone.png").symlink_to(tmp_path/"nowhere.png")
     names, said = found(tmp_path/"root")
-    assert names == ["a/cat.png", "linked/bird.png"] and "1 files *.png" in said[0]
+    assert names == ["a/cat.png", "linked/bird.png"] and "1 file *.png" in said[0]
     link(tmp_path/"entrance", tmp_path/"root")
     assert found(tmp_path/"entrance")[0] == names                      # the root may be a link
 

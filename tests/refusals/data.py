@@ -81,11 +81,11 @@ ROWS = [
     # folders of pictures
     ("ImageFolder('{tmp}/gone', 8)", FileNotFoundError, ("root=", "is not a folder")),
     ("ImageFolder(folder('{tmp}'), 8)", ValueError, "holds no .png, .jpg or other picture"),
-    ("ImageFolder(folder('{tmp}', 'a.heic', 'b.heic'), 8)", ValueError, "there are 2 files *.heic"),
+    ("ImageFolder(folder('{tmp}', 'a.heic', 'b.heic'), 8)", ValueError, "it holds 2 files *.heic"),
     ("ImageFolder(folder('{tmp}', 'a.gif'), 8)", ValueError,
         ("a.gif cannot be read as an image", "remove it, or pass on_error='skip'")),
     ("ImageFolder(folder('{tmp}', 'a.gif'), 8, on_error='skip')", ValueError,
-        "none of the 1 files"),
+        "holds 1 picture, and none can be read"),
     ("ImageFolder('{tmp}', 8, channels=4)", ValueError, "channels must be one of None, 1, 3"),
     ("ImageFolder('{tmp}', 8, on_error='skpi')", ValueError, "Did you mean 'skip'?"),
     ("ImageFolder('{tmp}', 0)", ValueError, "size must be at least 1"),
