@@ -19,7 +19,7 @@ MIME = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 # chapter -> the explorers that it shows, by the panel's class
 shown_in = {
-    "01_forward_process": ["forward", "posterior"],
+    "01_forward_process": ["posterior", "forward"],
     "02_variational_bound": ["bound"],
     "03_score_matching": ["score"],
     "04_reverse_sampler": ["sampler"],
