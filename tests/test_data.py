@@ -283,7 +283,7 @@ def test_runs_do_not_train_on_what_runs_wrote(tmp_path):
     assert names == ["cat.png"] and len(said) == 1 and "2 folders of training runs" in said[0]
     both = [tmp_path/"run", str(tmp_path/"done")]
     assert found(tmp_path, exclude=both) == (["cat.png"], [])      # named by the caller: not said
-    with pytest.warns(UserWarning, match="1 folders of training runs"):
+    with pytest.warns(UserWarning, match="1 folder of training runs"):
         assert len(ImageFolder(tmp_path, 8, exclude=tmp_path/"done").paths) == 1
 
 
@@ -361,7 +361,7 @@ def test_whatever_a_decoder_raises(tmp_path, monkeypatch, error):
 
 def test_none_of_the_files_can_be_read(tmp_path):
     for i in range(4): (tmp_path/f"{i}.png").write_bytes(b"RIFF")
-    with pytest.raises(ValueError, match="none of the 4 files"):
+    with pytest.raises(ValueError, match="holds 4 pictures, and none can be read"):
         ImageFolder(tmp_path, 8, on_error="skip")
 
 
