@@ -17,7 +17,7 @@ DIRECTIVES = ("export", "exporti", "exports")
 # Classes that users name: `help` and editors show what their methods' arguments are, so docstrings
 # repeat it.
 DOCUMENTED = {"DDPMPipeline", "PipelineMixin", "DDPMScheduler", "UNet", "Trainer",
-              "ConfigMixin", "SavedMixin", "ModelMixin"}
+              "ConfigMixin", "SavedMixin", "ModelMixin", "OffloadMixin", "MemoryMixin"}
 
 
 class Narrow(textwrap.TextWrapper):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAYERS', 'forward_in', 'cast_layers', 'hook_of_diffusers', 'computing_dtype',
-           'computing_device', 'MemoryMixin', 'group_offload']
+           'computing_device', 'OffloadMixin', 'MemoryMixin']
 
 # %% ../nbs/appendix/O_memory.ipynb #0e3e0003
 import importlib, re
@@ -80,8 +80,35 @@ def computing_device(
         if found is not None: return torch.device(found)
     return next(net.parameters()).device
 
+# %% ../nbs/appendix/O_memory.ipynb #0e3e000f
+class OffloadMixin:
+    "Weights that wait on the processor: a network's own, or those of a pipeline's network."
+    def enable_group_offload(self,
+        onload_device:torch.device|str,      # where to compute
+        offload_device:torch.device|str="cpu",   # where weights wait
+        offload_type:str="block_level",      # or "leaf_level": what is moved at once
+        num_blocks_per_group:int|None=None,  # of "block_level": that many blocks
+        **options,                           # of `diffusers.hooks.apply_group_offloading`
+    )->None:
+        """Move groups of weights to the accelerator only while they are used; needs diffusers.
+
+        Args:
+            onload_device: where to compute
+            offload_device: where weights wait
+            offload_type: or "leaf_level": what is moved at once
+            num_blocks_per_group: of "block_level": that many blocks
+            **options: of `diffusers.hooks.apply_group_offloading`
+        """
+        try: hooks = importlib.import_module("diffusers.hooks")
+        except ImportError:
+            raise ImportError("enable_group_offload uses the hooks of diffusers, which is not "
+                              "installed: pip install diffusers") from None
+        places = torch.device(onload_device), torch.device(offload_device)
+        hooks.apply_group_offloading(getattr(self, "unet", self), *places, offload_type,
+                                     num_blocks_per_group=num_blocks_per_group, **options)
+
 # %% ../nbs/appendix/O_memory.ipynb #0e3e000b
-class MemoryMixin(nn.Module):
+class MemoryMixin(OffloadMixin, nn.Module):
     "Ways to run a network in less memory, by the names that they have in diffusers."
     # what diffusers' tools ask before they split, cast or offload a network
     _supports_group_offloading = True
@@ -90,7 +117,13 @@ class MemoryMixin(nn.Module):
     def get_memory_footprint(self,
         return_buffers:bool=True,        # count tensors that are not learned too?
     )->int:                              # bytes
-        "How much memory the network's numbers take."
+        """How much memory the network's numbers take.
+
+        Args:
+            return_buffers: count tensors that are not learned too?
+        Returns:
+            bytes
+        """
         held = [*self.parameters(), *(self.buffers() if return_buffers else ())]
         return sum(x.numel()*x.element_size() for x in held)
 
@@ -107,7 +140,15 @@ class MemoryMixin(nn.Module):
         skip_modules_classes:tuple[type, ...]|None=None,      # leave alone; None: no class
         non_blocking:bool=False,                              # as in diffusers; no use here
     )->None:
-        "Store the weights of the large layers in one type and compute in another."
+        """Store the weights of the large layers in one type and compute in another.
+
+        Args:
+            storage_dtype: type to store weights in
+            compute_dtype: type to compute in; None: that of today
+            skip_modules_pattern: leave alone; None: normalisations
+            skip_modules_classes: leave alone; None: no class
+            non_blocking: as in diffusers; no use here
+        """
         patterns = ("norm",) if skip_modules_pattern is None else skip_modules_pattern
         compute = compute_dtype or computing_dtype(self)
         for name, kind in (("storage_dtype", storage_dtype), ("compute_dtype", compute)):
@@ -115,24 +156,3 @@ class MemoryMixin(nn.Module):
                 raise TypeError(f"{name} must be a floating type like torch.bfloat16, got {kind!r}")
         patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
         cast_layers(self, "", storage_dtype, compute, patterns, tuple(skip_modules_classes or ()))
-
-    def enable_group_offload(self,
-        onload_device:torch.device|str,      # where to compute
-        offload_device:torch.device|str="cpu",   # where weights wait
-        offload_type:str="block_level",      # or "leaf_level": what is moved at once
-        num_blocks_per_group:int|None=None,  # of "block_level": that many blocks
-        **options,                           # of `diffusers.hooks.apply_group_offloading`
-    )->None:
-        "Move weights to the accelerator only while they are used; needs diffusers."
-        group_offload(self, onload_device, offload_device, offload_type, num_blocks_per_group,
-                      **options)
-
-# %% ../nbs/appendix/O_memory.ipynb #0e3e000f
-def group_offload(net:nn.Module, onload, offload, kind:str, blocks:int|None, **options)->None:
-    "What `MemoryMixin.enable_group_offload` does, for any network."
-    try: hooks = importlib.import_module("diffusers.hooks")
-    except ImportError:
-        raise ImportError("enable_group_offload uses the hooks of diffusers, which is not "
-                          "installed: pip install diffusers") from None
-    hooks.apply_group_offloading(net, torch.device(onload), torch.device(offload), kind,
-                                 num_blocks_per_group=blocks, **options)

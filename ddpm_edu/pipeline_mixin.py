@@ -15,7 +15,7 @@ from .checks import check_choice, check_names, check_number
 from .config import Config, FORMAT_VERSION
 from .forward_process import check_floats
 from .hub import UPLOAD, PushMixin
-from .memory import computing_device, computing_dtype, group_offload
+from .memory import OffloadMixin, computing_device, computing_dtype
 from .model_index import INDEX, PARTS
 from .pictures import numpy_to_pil
 from .store import staged_folder
@@ -23,7 +23,7 @@ from .store import staged_folder
 # %% ../nbs/appendix/M_pipeline_mixin.ipynb #6d697805
 P = TypeVar("P", bound="PipelineMixin")
 
-class PipelineMixin(PushMixin):
+class PipelineMixin(PushMixin, OffloadMixin):
     "A network and a scheduler by name, and what can be done with them besides sampling."
     config_name, diffusers_name = INDEX, "DDPMPipeline"
     name_or_path:str|None = None                     # where it was loaded from
@@ -147,25 +147,6 @@ class PipelineMixin(PushMixin):
         place = accelerator(gpu_id, device)
         self.remove_all_hooks()
         cpu_offload(self.to("cpu").unet, place)
-
-    def enable_group_offload(self,
-        onload_device:torch.device|str,      # where to compute
-        offload_device:torch.device|str="cpu",   # where weights wait
-        offload_type:str="block_level",      # or "leaf_level": what is moved at once
-        num_blocks_per_group:int|None=None,  # of "block_level": that many blocks
-        **options,                           # of `diffusers.hooks.apply_group_offloading`
-    )->None:
-        """Bring groups of layers to the accelerator when they are called; needs diffusers.
-
-        Args:
-            onload_device: where to compute
-            offload_device: where weights wait
-            offload_type: or "leaf_level": what is moved at once
-            num_blocks_per_group: of "block_level": that many blocks
-            **options: of `diffusers.hooks.apply_group_offloading`
-        """
-        group_offload(self.unet, onload_device, offload_device, offload_type, num_blocks_per_group,
-                      **options)
 
     def maybe_free_model_hooks(self)->None:
         "Take the network back to the processor; after every call."

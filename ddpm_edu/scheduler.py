@@ -39,8 +39,7 @@ class DDPMSchedulerOutput(Output):
 
 # %% ../nbs/04_reverse_sampler.ipynb #eb6d72aa
 class DDPMScheduler(SavedMixin):
-    """The reverse process: which timesteps to visit, and one step from x_t to x_{t-1} (Algorithm
-    2).
+    """The reverse process, Algorithm 2: which timesteps to visit, and a step from x_t to x_{t-1}.
 
     Args:
         num_train_timesteps: T

@@ -3,12 +3,11 @@
 A claim is a sentence of the prose that holds a number (or "twice", "half as"). It needs a cell that
 executes it, which says so: `# claims: a fragment of the sentence`. A folded answer is a claim too:
 `# claims: answer 1`. Numbers of equations, chapters, years and sizes are no claims."""
-import json
 import re
 import sys
 from pathlib import Path
 
-from house_rules import root
+from house_rules import cells, code_cells, root, source_of
 
 CHAPTERS = sorted((root/"nbs").glob("[0-9]*.ipynb"))
 
@@ -32,10 +31,6 @@ def plain(text):
     return " ".join(re.sub(r"\*\*|(?<!\w)[*_]|[*_](?!\w)", "", text).lower().split())
 
 
-def cells(path): return json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-def source(cell): return "".join(cell["source"])
-
-
 def paragraphs(text):
     "What of a markdown cell is prose: no headings, tables, references and displayed code."
     text = re.sub(r"```.*?```|<svg.*?</svg>|<!--.*?-->", "", text, flags=re.S)
@@ -46,11 +41,15 @@ def paragraphs(text):
     return [p for p in parts if p.strip() and not re.match(r"\s*(#|>|\||\*\*References)", p)]
 
 
+def prose(path):
+    "The cells of text of a notebook."
+    return [source_of(c) for c in cells(path) if c["cell_type"] == "markdown"]
+
+
 def sentences(path):
     "All sentences of the prose of a notebook."
-    texts = [source(c) for c in cells(path) if c["cell_type"] == "markdown"]
     split = r"(?<=[.!?])\s+(?=[A-Z\[`$*(])"
-    return [s for t in texts for p in paragraphs(t) for s in re.split(split, p.strip())]
+    return [s for t in prose(path) for p in paragraphs(t) for s in re.split(split, p.strip())]
 
 
 def has_number(sentence):
@@ -60,7 +59,7 @@ def has_number(sentence):
 
 def claims(path):
     "What the cells of a notebook say that they execute."
-    code = "\n".join(source(c) for c in cells(path) if c["cell_type"] == "code")
+    code = "\n".join(text for _, text in code_cells(path))
     return [plain(m) for m in re.findall(r"^# claims: (.+)", code, re.M)]
 
 
@@ -69,8 +68,7 @@ def unproved(path):
     said = claims(path)
     numbers = [s for s in sentences(path) if has_number(s)]
     left = [s for s in numbers if not any(c in plain(s) for c in said)]
-    markdown = "\n".join(source(c) for c in cells(path) if c["cell_type"] == "markdown")
-    answers = len(re.findall(r"<summary>Answer", markdown))
+    answers = sum(text.count("<summary>Answer") for text in prose(path))
     return left + [f"answer {n}" for n in range(1, answers+1) if f"answer {n}" not in said]
 
 
@@ -87,15 +85,14 @@ def is_export(text): return bool(re.match(r"(#\|.*\n)*#\| *exports?\b", text))
 def is_shown(cell):
     "Is a code cell on display: neither left out of the site nor folded?"
     hidden = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
-    return not hidden and not re.search(r"^#\| *(hide|default_exp|code-fold: *true)", source(cell),
-                                        re.M)
+    left_out = r"^#\| *(hide|default_exp|code-fold: *true)"
+    return not hidden and not re.search(left_out, source_of(cell), re.M)
 
 
 def measure(path):
     "Words a code cell on display, share of checks of its lines, longest check, lines."
-    shown = [source(c) for c in cells(path) if c["cell_type"] == "code" and is_shown(c)]
-    prose = " ".join(source(c) for c in cells(path) if c["cell_type"] == "markdown")
-    text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", "", prose, flags=re.S)
+    shown = [source_of(c) for c in cells(path) if c["cell_type"] == "code" and is_shown(c)]
+    text = re.sub(r"\$\$.*?\$\$|\$[^$]*\$", "", " ".join(prose(path)), flags=re.S)
     words = len(re.findall(r"[A-Za-z]{2,}", text))
     lines = sum(len(s.splitlines()) for s in shown)
     checks = [len(s.splitlines()) for s in shown

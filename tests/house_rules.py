@@ -42,10 +42,14 @@ def scripts():
     return [p for p in found if not any(part in made for part in p.parts)]
 
 
+def cells(notebook): return json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+def source_of(cell): return "".join(cell["source"])
+
+
 def code_cells(notebook):
     "The code cells of a notebook, numbered as they stand there."
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return [(i, "".join(c["source"])) for i, c in enumerate(cells) if c["cell_type"] == "code"]
+    numbered = enumerate(cells(notebook))
+    return [(i, source_of(c)) for i, c in numbered if c["cell_type"] == "code"]
 
 
 def python_texts():
@@ -102,8 +106,8 @@ def is_list(path, source):
 def too_tall():
     "Cells over the height."
     pages = [(p, i, s) for p in notebooks() for i, s in code_cells(p) if not is_list(p, s)]
-    cells = [(f"{name_of(p)} cell {i}", len(counted(s))) for p, i, s in pages]
-    return [(where, n) for where, n in cells if n > CELL]
+    heights = [(f"{name_of(p)} cell {i}", len(counted(s))) for p, i, s in pages]
+    return [(where, n) for where, n in heights if n > CELL]
 
 
 def too_long():

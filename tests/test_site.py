@@ -338,6 +338,7 @@ RAW = r"""() => {
         return copy.textContent;
     }).filter(text => /\$[^$]+\$|\\\(|\\frac|\\bar/.test(text));
 }"""
+DESK, PHONE = dict(width=1280, height=900), dict(width=390, height=844)        # windows, in pixels
 TOO_WIDE = "() => document.documentElement.scrollWidth - window.innerWidth"
 # formulas that are cut off: wider than their place, and no way to scroll it
 CUT = """() => [...document.querySelectorAll('article .math')].filter(e => {
@@ -428,7 +429,7 @@ def test_links_resolve(site):
 @needs_tools
 def test_front_page(site, served, browser):
     "The film, a card a chapter with its time and what it needs, search, the way from page to page."
-    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page = browser.new_context(viewport=DESK).new_page()
     page.goto(served)
     assert page.locator("img.ddpm-film").evaluate("e => e.complete && e.naturalWidth > 100")
     cards = page.locator(".ddpm-card")
@@ -462,7 +463,7 @@ def test_front_page(site, served, browser):
 @needs_tools
 def test_play_and_pause(served, browser):
     "The play button moves the slider and the picture, and a second press stops them."
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page = browser.new_page(viewport=PHONE)
     page.goto(served + "04_reverse_sampler.html")
     panel = page.locator(".ddpm-explorer").first
     handle = panel.locator("input").element_handle()
@@ -498,7 +499,7 @@ SCROLL = """async () => {
 def test_pages_are_light(site, served, browser):
     "A chapter is at most 2.5 MB, with all its pictures and explorers; nothing is kept from before."
     for path in sorted(site.glob("0*.html")):
-        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        page = browser.new_context(viewport=DESK).new_page()
         total = received(page)
         page.goto(served + path.name, wait_until="networkidle")
         at_first = total[0]
@@ -524,13 +525,13 @@ LONGEST = """() => {
 @needs_tools
 def test_a_line_of_a_hundred_columns(served, browser):
     "At 1280 pixels it fits beside the headings of the page; on a phone it is wrapped."
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport=DESK)
     page.goto(served + "02_variational_bound.html")
     assert page.evaluate(LONGEST)[:2] == [100, False]
     toc = page.locator(".toc-drawer").bounding_box()
     assert toc["x"] > 900 and toc["x"] + toc["width"] <= 1281
     assert page.locator(".toc-tree a:visible").count() > 5
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page = browser.new_page(viewport=PHONE)
     page.goto(served + "02_variational_bound.html")
     length, scrolls, height = page.evaluate(LONGEST)
     assert length == 100 and not scrolls and height > 30
@@ -541,7 +542,7 @@ def test_a_line_of_a_hundred_columns(served, browser):
 def test_folded_cells_open_by_keyboard(site, served, browser):
     folded = [p.name for p in sorted(site.glob("*.html")) if 'hide above-input"' in p.read_text()]
     assert folded, "no chapter has a folded cell"
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport=DESK)
     page.goto(served + folded[0])
     cell = page.locator("details.hide.above-input").first
     code = cell.locator("pre").first
@@ -555,7 +556,7 @@ def test_folded_cells_open_by_keyboard(site, served, browser):
 @needs_tools
 def test_from_the_file_system(site, browser):
     "No server: the explorer moves, the letters of formulas are there, nothing else is asked for."
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport=DESK)
     outside, errors = watch(page, "file://")
     page.goto((site/"01_forward_process.html").as_uri(), wait_until="load")
     assert move_explorers(page) == 2
