@@ -62,13 +62,14 @@ def _child(pipe, sources, folder):
     pipe.close()
 
 
-def run_mutants(chapter, mutants, jobs=2, limit=240):
+def run_mutants(chapter, mutants, jobs=2, limit=600):
     """For each mutant (cell number, new source): None if it survived, else how it was caught.
 
-    Children are forked from a process that has torch loaded."""
-    import torch, matplotlib.pyplot, numpy, sympy  # noqa: F401, E401
+    Children are forked from a server that has loaded torch and done nothing else: forked from
+    a process with threads of its own (pytest's, after other tests), one may hang."""
+    context, waiting = multiprocessing.get_context("forkserver"), list(enumerate(mutants))
+    context.set_forkserver_preload(["torch", "matplotlib.pyplot", "numpy", "sympy"])
     cells = [source for source, _ in chapter_cells(chapter)]
-    context, waiting = multiprocessing.get_context("fork"), list(enumerate(mutants))
     running, results = {}, {}
     while waiting or running:
         while waiting and len(running) < jobs:

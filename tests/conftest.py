@@ -1,0 +1,16 @@
+"""The tests run in as many processes as there are cores (pytest-xdist, see pyproject.toml).
+
+Each process computes with one thread: two that fight for the same cores are ten times slower.
+Tests that share something expensive (the built site, a wheel) stay in one process."""
+import os
+
+import pytest
+
+TOGETHER = {"test_site", "test_jupyterlab", "test_wheel", "test_release", "test_editors"}
+
+if "PYTEST_XDIST_WORKER" in os.environ: os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in TOGETHER: item.add_marker(pytest.mark.xdist_group(item.path.stem))
