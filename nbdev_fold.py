@@ -104,6 +104,7 @@ def method(node, text):
     as_what = None
     if options.get("cls_method"): as_what = "@classmethod"
     elif options.get("as_prop"): as_what = "@property"
+    elif options.get("set_prop"): as_what = f"@{node.name}.setter"
     me = node.args.args[0]
     text = re.sub(r"^@patch\b.*\n", f"{as_what}\n" if as_what else "", text, count=1, flags=re.M)
     return re.sub(rf"\b{me.arg}\s*:\s*{me.annotation.id}\b", me.arg, text, count=1)

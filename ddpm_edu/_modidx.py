@@ -535,6 +535,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'ddpm_edu/forward_process.py'),
                                           'ddpm_edu.forward_process.check_floats': ( 'forward_process.html#check_floats',
                                                                                      'ddpm_edu/forward_process.py'),
+                                          'ddpm_edu.forward_process.check_moved': ( 'forward_process.html#check_moved',
+                                                                                    'ddpm_edu/forward_process.py'),
                                           'ddpm_edu.forward_process.check_timesteps': ( 'forward_process.html#check_timesteps',
                                                                                         'ddpm_edu/forward_process.py'),
                                           'ddpm_edu.forward_process.given_betas': ( 'forward_process.html#given_betas',

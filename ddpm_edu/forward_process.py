@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCHEDULES', 'PREDICTION_TYPES', 'SPACINGS', 'make_betas', 'check_betas', 'given_betas',
            'NoiseSchedule', 'step_alphas', 'rescale_zero_terminal_snr',
-           'spaced_timesteps', 'check_timesteps', 'check_floats', 'one_timestep',
-           'listed_timesteps']
+           'spaced_timesteps', 'check_timesteps', 'check_floats', 'check_moved',
+           'one_timestep', 'listed_timesteps']
 
 # %% ../nbs/01_forward_process.ipynb #9f2c99b6
 import math
@@ -352,6 +352,18 @@ def check_floats(
         raise ValueError(f"{name} must have the shape {tuple(like.shape)} of the images, "
             f"got {tuple(x.shape)}")
     return x
+
+# %% ../nbs/01_forward_process.ipynb #70f6a865
+def check_moved(
+    name:str,        # attribute's name, for the message
+    new:Tensor,      # what the caller assigned
+    own:Tensor,      # the table that follows from the betas
+)->Tensor:           # `new`
+    "Refuse other numbers where a table may only move to another device."
+    if not isinstance(new, Tensor) or not torch.equal(new.detach().cpu().to(own.dtype), own):
+        raise ValueError(f"{name} follows from the betas: it may be moved to a device, but not "
+            "be given other numbers; make a new scheduler with trained_betas for that")
+    return new
 
 # %% ../nbs/01_forward_process.ipynb #2cd5bd58
 def one_timestep(

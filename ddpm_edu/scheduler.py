@@ -17,7 +17,7 @@ from torch import Tensor
 from .checks import check_bool, check_choice, check_int, check_number
 from .config import Output, register_to_config
 from .forward_process import (SCHEDULES, SPACINGS, NoiseSchedule, check_floats,
-    check_timesteps, given_betas, listed_timesteps, make_betas, one_timestep,
+    check_moved, check_timesteps, given_betas, listed_timesteps, make_betas, one_timestep,
     rescale_zero_terminal_snr, spaced_timesteps)
 from .hub import SavedMixin
 from .randn import randn
@@ -100,7 +100,7 @@ class DDPMScheduler(SavedMixin):
     def _begin(self, betas:Tensor)->None:
         "Make the schedule, and visit all of it until `set_timesteps` is called."
         with torch.inference_mode(False): self.schedule = NoiseSchedule(betas.clone())
-        self.init_noise_sigma = 1.0
+        self.init_noise_sigma, self._abar = 1.0, self.schedule.alphas_cumprod
         self._visit(torch.arange(len(betas), device="cpu"), None, False)
 
     def _visit(self,
@@ -147,7 +147,11 @@ class DDPMScheduler(SavedMixin):
     @property
     def alphas_cumprod(self)->Tensor:
         "Running product of `alphas` over the T training timesteps, float32, (T,)."
-        return self.schedule.alphas_cumprod
+        return self._abar
+
+    @alphas_cumprod.setter
+    def alphas_cumprod(self, table:Tensor)->None:
+        self._abar = check_moved("alphas_cumprod", table, self.schedule.alphas_cumprod)
 
     def __len__(self)->int: return len(self.schedule)
 
@@ -305,11 +309,10 @@ class DDPMScheduler(SavedMixin):
         learned = self.variance_type in ("learned", "learned_range")
         C = sample.shape[1]
         expected = (sample.shape[0], C*(1 + learned), *sample.shape[2:])
-        if model_output.shape != expected:
+        if (got := tuple(model_output.shape)) != expected:
             why = (f", because variance_type={self.variance_type!r} needs a network with twice the "
                 "channels") if learned else ""
-            raise ValueError(f"model_output must have shape {expected}{why}, "
-                f"got {tuple(model_output.shape)}")
+            raise ValueError(f"model_output must have shape {expected}{why}, got {got}")
         if not learned: return model_output, None
         v = model_output[:, C:].to(torch.promote_types(sample.dtype, torch.float32))
         return model_output[:, :C], v

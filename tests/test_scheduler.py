@@ -339,3 +339,12 @@ def test_gradients_flow_through_a_step():
     x, e = (torch.randn(1, 1, 3, 3).requires_grad_() for _ in range(2))
     DDPMScheduler(clip_sample=False).step(e, 500, x).prev_sample.sum().backward()
     assert x.grad.abs().min() > 0 and e.grad.abs().min() > 0
+
+
+def test_a_table_may_move_and_not_change():
+    "Training scripts write `s.alphas_cumprod = s.alphas_cumprod.to(device)`."
+    s, own = DDPMScheduler(100), DDPMScheduler(100).alphas_cumprod
+    s.alphas_cumprod = moved = s.alphas_cumprod.clone()
+    assert s.alphas_cumprod is moved and torch.equal(s.schedule.alphas_cumprod, own)
+    s.register_to_config(beta_end=0.2)
+    assert torch.equal(s.alphas_cumprod, DDPMScheduler(100, beta_end=0.2).alphas_cumprod)

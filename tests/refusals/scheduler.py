@@ -23,6 +23,9 @@ FLAGS = ("clip_sample", "thresholding", "rescale_betas_zero_snr")
 FALLING = "whole numbers that fall, between 999 and 0"
 HOW_MANY = "num_inference_steps must be between 1 and 1000 (num_train_timesteps)"
 ROWS = [
+    # tables that follow from the betas
+    ("setattr(plain, 'alphas_cumprod', plain.alphas_cumprod*0.9)", ValueError,
+     ("alphas_cumprod follows from the betas", "trained_betas")),
     # the constructor
     ("DDPMScheduler(beta_schedule='linaer')", ValueError,
      ("beta_schedule", "Did you mean 'linear'")),
