@@ -11,12 +11,16 @@ from nbclient import NotebookClient
 
 from house_rules import notebooks, root
 
+VIEW = "application/vnd.jupyter.widget-view+json"
+
 
 def execute(path):
     "Run one notebook in its own folder and write it back."
     nb = nbformat.read(path, 4)
     start = time.monotonic()
     NotebookClient(nb, timeout=900, resources={"metadata": {"path": str(path.parent)}}).execute()
+    if not any(VIEW in o.get("data", {}) for c in nb.cells for o in c.get("outputs", [])):
+        nb.metadata.pop("widgets", None)                     # of progress bars that have gone
     nbformat.write(nb, path)
     subprocess.run(["nbdev-clean", "--fname", str(path)], check=True)
     print(f"{path.relative_to(root)}: {time.monotonic() - start:.0f} s", flush=True)
