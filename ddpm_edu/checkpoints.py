@@ -7,12 +7,14 @@ a full disk, a NaN or a changed option costs as little as possible. Paper: none,
 # %% auto #0
 __all__ = ['NOTES', 'FILES', 'LEFTOVER', 'SOUND', 'SAMPLING', 'our_files', 'checkpoints', 'remove',
            'remove_others', 'not_finite', 'digests', 'as_json', 'surroundings',
-           'write_notes', 'publish', 'damaged', 'read_notes', 'differences',
+           'write_notes', 'flush', 'set_aside', 'publish', 'Damaged', 'damaged',
+           'reading', 'read_notes', 'newest_readable', 'not_written', 'differences',
            'check_same']
 
 # %% ../nbs/appendix/M_checkpoints.ipynb #4e054515
-import hashlib, json, os, re
-from collections.abc import Mapping
+import hashlib, json, os, re, warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 import torch
 from torch import Tensor, nn
@@ -50,13 +52,14 @@ def remove(
     if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()): folder.rmdir()
 
 def remove_others(
-    out:Path,                # folder of a training run
-    keep:Path,               # the checkpoint that stays
+    newest:Path,             # the checkpoint that has just been written
+    keep:int=1,              # how many stay, this one and those before it
 )->None:
-    "Delete the other checkpoints, and what crashes left."
-    left = [p for p in out.iterdir() if LEFTOVER.fullmatch(p.name)]
-    for folder in [*checkpoints(out), *left]:
-        if folder != keep: remove(folder)
+    "Delete older checkpoints, what crashes left, and checkpoints with a higher number."
+    before = [p for p in checkpoints(newest.parent) if p <= newest]
+    left = [p for p in newest.parent.iterdir() if LEFTOVER.fullmatch(p.name)]
+    for folder in [*checkpoints(newest.parent), *left]:
+        if folder not in before[-keep:]: remove(folder)
 
 # %% ../nbs/appendix/M_checkpoints.ipynb #6aedcbe0
 def not_finite(
@@ -109,34 +112,69 @@ def write_notes(
     (folder/"training.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
     notes = {**as_json(about), "files": digests(folder)}
     (folder/"run.json").write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    flush(folder)
+
+def flush(
+    folder:Path,             # with files that are written
+)->None:
+    "Force a folder and the files in it to the disk."
+    for path in (*our_files(folder), folder):
+        if path == folder and os.name == "nt": continue          # Windows opens no folder
+        handle = os.open(path, os.O_RDONLY if path == folder else os.O_RDWR)
+        try: os.fsync(handle)
+        finally: os.close(handle)
 
 # %% ../nbs/appendix/M_checkpoints.ipynb #e4707753
+def set_aside(
+    folder:Path,             # a checkpoint
+)->None:
+    "Give a checkpoint that is replaced or damaged another name; it goes when the next is whole."
+    old = folder.with_name(f".old-{folder.name}")
+    remove(old)
+    os.replace(folder, old)
+
 def publish(
     stage:Path,              # folder with the tensors, beside `target`
     target:Path,             # what it shall be called
     recipe:dict,             # as for `write_notes`
     about:dict,              # as for `write_notes`
+    keep:int=1,              # how many checkpoints stay
 )->None:
-    "Complete a checkpoint, give it its name, and delete the older ones."
+    "Complete a checkpoint, give it its name, and delete older ones."
     write_notes(stage, recipe, about)
     if target.is_symlink() or target.exists():
         if not our_files(target): raise FileExistsError(f"{target} is there and is no checkpoint")
-        old = target.with_name(f".old-{target.name}")
-        remove(old)
-        os.replace(target, old)
+        set_aside(target)
     os.replace(stage, target)
-    remove_others(target.parent, keep=target)
+    flush(target.parent)
+    remove_others(target, keep)
 
 # %% ../nbs/appendix/M_checkpoints.ipynb #6a1aa603
+class Damaged(ValueError):
+    "A checkpoint cannot be read; `what` says so without advice."
+    what, folder = "", Path()
+
+# %% ../nbs/appendix/M_checkpoints.ipynb #7649ed6a
 def damaged(
     folder:Path,             # a checkpoint
     why:object,              # an exception, or a sentence
-)->ValueError:               # to be raised
+)->Damaged:                  # to be raised
     "The one message about a damaged checkpoint."
     why = str(why).split("\n")[0] or type(why).__name__
-    return ValueError(f"checkpoint {folder} is damaged ({why}): put back a copy of it, or delete "
-        "that folder and start the run again")
+    what = f"checkpoint {folder} is damaged ({why})"
+    error = Damaged(f"{what}: put back a copy of it, or delete that folder and start the run again")
+    error.what, error.folder = what, folder
+    return error
 
+@contextmanager
+def reading(
+    folder:Path,             # a checkpoint
+)->Iterator[None]:
+    "Let any error become the one about a damaged checkpoint."
+    try: yield
+    except Exception as e: raise damaged(folder, e) from e
+
+# %% ../nbs/appendix/M_checkpoints.ipynb #0cb28bcb
 def read_notes(
     folder:Path,             # a checkpoint
 )->tuple[dict, dict]:        # the recipe; network, scheduler, data, versions ({} if it is old)
@@ -154,9 +192,40 @@ def read_notes(
         if found[name] != digest: raise damaged(folder, f"{name} is not what was written")
     return recipe, about
 
+# %% ../nbs/appendix/M_checkpoints.ipynb #0090274b
+def newest_readable(
+    out:Path,                # folder of a training run
+    read:Callable[[Path], list[str]],    # loads a checkpoint, says what changed; or `Damaged`
+)->bool:                     # was there a checkpoint?
+    "Load the newest checkpoint; with a warning the one before it, if the newest is damaged."
+    errors = []
+    for folder in checkpoints(out)[::-1]:
+        try: said = read(folder)
+        except Damaged as e: errors.append(e)
+        else:
+            for e in errors:
+                warnings.warn(f"{e.what}; going on from {folder}", stacklevel=4)
+                with suppress(OSError): set_aside(e.folder)
+            changes = "; ".join(said)
+            if said: warnings.warn(f"resuming {folder} with changes: {changes}", stacklevel=4)
+            return True
+    if errors: raise errors[0]
+    return False
+
+# %% ../nbs/appendix/M_checkpoints.ipynb #a4b12902
+def not_written(
+    target:Path,             # the checkpoint that was to be
+    error:Exception,         # a full disk has many names
+)->OSError:                  # to be raised
+    "The one message about a checkpoint that could not be saved."
+    good = checkpoints(target.parent)
+    stays = f"{good[-1]} stays; resume from it" if good else "There is no earlier one"
+    reason = str(error).strip().split("\n")[0] or type(error).__name__
+    return OSError(f"{target} could not be written ({reason}): is there room on the disk? {stays}")
+
 # %% ../nbs/appendix/M_checkpoints.ipynb #bc946120
-SOUND = ("steps", "mixed_precision", "log_every", "checkpoint_every", "sample_every",
-    "sample_steps")
+SOUND = ("steps", "mixed_precision", "log_every", "checkpoint_every", "keep_checkpoints",
+    "sample_every", "sample_steps")
 SAMPLING = ("clip_sample", "clip_sample_range", "thresholding", "dynamic_thresholding_ratio",
     "sample_max_value", "timestep_spacing", "steps_offset")
 

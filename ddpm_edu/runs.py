@@ -50,7 +50,8 @@ def check_recipe(
     c,                           # a recipe, a `TrainConfig`
 )->None:
     "Refuse numbers and words that make no training run."
-    for name in ("steps", "batch_size", "log_every", "checkpoint_every", "sample_steps"):
+    for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints",
+        "sample_steps"):
         check_int(name, getattr(c, name))
     for name in ("warmup_steps", "seed", "sample_every"): check_int(name, getattr(c, name), 0)
     for name in ("lr", "grad_clip"): check_number(name, getattr(c, name), 0, open_lo=True)
@@ -76,10 +77,11 @@ def check_batches(
 
 def room_for(
     unet:nn.Module,              # the network
+    keep:int=1,                  # how many checkpoints stay
 )->int:                          # bytes
-    "Two checkpoints (weights, average, two moments), as the old one goes last, and the pipeline."
+    "Checkpoints (weights, average, two moments), one more for a moment, and the pipeline."
     weights = sum(p.numel()*p.element_size() for p in unet.parameters())
-    return (2*4 + 1)*weights
+    return ((keep + 1)*4 + 1)*weights
 
 # %% ../nbs/appendix/N_runs.ipynb #70fa08af
 def check_out(

@@ -7,7 +7,7 @@ __all__ = ['training_loss', 'draw_batch', 'ema_weights', 'TrainConfig', 'Trainer
            'keep_memory', 'stop_on_signal']
 
 # %% ../nbs/07_training.ipynb #dfa02c34
-import json, math, threading, time, warnings
+import json, math, threading, time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from . import variational_bound as bound
-from .checkpoints import check_same, checkpoints, damaged, not_finite, publish
-from .checkpoints import read_notes, remove, surroundings
+from .checkpoints import check_same, checkpoints, newest_readable, not_finite, not_written
+from .checkpoints import publish, read_notes, reading, remove, surroundings
 from .checks import check_bool, check_int, check_names
 from .images import as_dataset
 from .pipeline import DDPMPipeline, evaluating
@@ -94,6 +94,7 @@ class TrainConfig:
     seed:int=0                   # of the data's order, the timesteps and the noise
     log_every:int=50             # steps between entries of the history
     checkpoint_every:int=1000    # steps between checkpoints
+    keep_checkpoints:int=2       # how many stay, the newest ones
     sample_every:int=0           # steps between sample grids; 0: none
     sample_steps:int=100         # reverse steps for those
 
@@ -155,7 +156,7 @@ class Trainer:
         check_fit(unet, scheduler, getattr(self.dataset, "shape", None))
         check_batches(self.config.batch_size, len(self.dataset))
         self.progress_bar = check_bool("progress_bar", progress_bar)
-        self.out = check_out(out, room_for(unet))
+        self.out = check_out(out, room_for(unet, self.config.keep_checkpoints))
         self.state, self.settings, self._about = _Progress(), {}, None
         c, cpu = self.config, check_bool("cpu", cpu)
         with apart(self.settings):
@@ -227,7 +228,7 @@ class Trainer:
     def save_checkpoint(self)->Path:     # the folder
         "Write all that a run needs to go on; older checkpoints go when the new one is whole."
         self.check_health()
-        a, name = self.accelerator, f"checkpoint-{self.state.step:08d}"
+        a, c, name = self.accelerator, self.config, f"checkpoint-{self.state.step:08d}"
         stage, target = self.out/f".saving-{name}", self.out/name
         try:
             with apart(self.settings):
@@ -235,31 +236,32 @@ class Trainer:
                 a.wait_for_everyone()
                 a.save_state(str(stage))
                 a.wait_for_everyone()
-                if a.is_main_process: publish(stage, target, asdict(self.config), self.about())
+                if a.is_main_process:
+                    publish(stage, target, asdict(c), self.about(), c.keep_checkpoints)
                 a.wait_for_everyone()
         except Exception as e:                   # a full disk has many names
             remove(stage)
-            good = checkpoints(self.out)
-            stays = f"{good[-1]} stays; resume from it" if good else "There is no earlier one"
-            reason = str(e).strip().split("\n")[0] or type(e).__name__
-            raise OSError(f"{target} could not be written ({reason}): is there room on the disk? "
-                f"{stays}") from e
+            raise not_written(target, e) from e
         return target
 
     def load_checkpoint(self)->bool:     # was there one?
-        "Go on where the newest checkpoint in `out` stopped; another run's is refused."
-        found = checkpoints(self.out)
-        if not found: return False
-        now = asdict(self.config), self.about()
-        said = check_same(found[-1], read_notes(found[-1]), now)
-        if said:
-            changes = "; ".join(said)
-            warnings.warn(f"resuming {found[-1]} with changes: {changes}", stacklevel=3)
-        try:
-            with apart(self.settings): self.accelerator.load_state(str(found[-1]))
-        except Exception as e: raise damaged(found[-1], e) from e
+        "Go on where the newest readable checkpoint in `out` stopped; another run's is refused."
+        return newest_readable(self.out, self.read_checkpoint)
+
+    def read_checkpoint(self,
+        folder:Path,                     # a checkpoint
+    )->list[str]:                        # sound changes, in words
+        """Load a checkpoint; a damaged one and another run's are refused.
+
+        Args:
+            folder: a checkpoint
+        Returns:
+            sound changes, in words
+        """
+        said = check_same(folder, read_notes(folder), (asdict(self.config), self.about()))
+        with reading(folder), apart(self.settings): self.accelerator.load_state(str(folder))
         self.check_health()
-        return True
+        return said
 
     def train(self,
         resume:bool=False,           # go on from the newest checkpoint in `out`, if there is one?

@@ -376,7 +376,8 @@ def test_nothing_of_others_is_deleted_or_read(tmp_path):
     assert {p: p.read_text() for p in before} == before and link.is_symlink()
     assert (tmp_path/"checkpoint-00000002"/"notes.txt").read_text() == "lr was too high"
     assert len(list((tmp_path/"checkpoint-00000002").iterdir())) == 1
-    assert [p.name for p in checkpoints.checkpoints(tmp_path)] == ["checkpoint-00000004"]
+    kept = [p.name for p in checkpoints.checkpoints(tmp_path)]
+    assert kept == ["checkpoint-00000003", "checkpoint-00000004"]
     again = trainer(tmp_path, checkpoint_every=1)
     assert again.train(resume=True) == run.state.history and again.state.step == 4
 
@@ -477,8 +478,31 @@ def test_damage_without_digests_is_named_too(tmp_path):
     trainer(tmp_path).train(resume=True, until=3)                      # still taken up
     (tmp_path/"checkpoint-00000003"/"run.json").unlink()
     (tmp_path/"checkpoint-00000003"/"optimizer.bin").write_bytes(b"junk")
-    with pytest.raises(ValueError, match="checkpoint-00000003 is damaged"):
+    with pytest.warns(UserWarning, match="3 is damaged .*; going on from .*checkpoint-00000002"):
         trainer(tmp_path).train(resume=True)
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_checkpoints_stay(tmp_path, keep):
+    trainer(tmp_path, steps=6, checkpoint_every=1, keep_checkpoints=keep).train()
+    assert numbers(tmp_path) == list(range(7 - keep, 7))
+
+
+@pytest.mark.parametrize("how", ["cut", "gone", "bit"])
+def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(tmp_path, how):
+    "The run goes on from the earlier one, says so, and ends with the bits of an unharmed run."
+    trainer(tmp_path/"straight", steps=6, checkpoint_every=2).train()
+    trainer(tmp_path/"out", steps=6, checkpoint_every=2).train(until=5)
+    path = tmp_path/"out"/"checkpoint-00000005"/"optimizer.bin"
+    whole = path.read_bytes()
+    spoilt = {"cut": whole[:99], "bit": whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]}
+    if how == "gone": path.unlink()
+    else: path.write_bytes(spoilt[how])
+    run = trainer(tmp_path/"out", steps=6, checkpoint_every=2)
+    with pytest.warns(UserWarning, match="5 is damaged .*optimizer.bin.*going on from .*00000004"):
+        run.train(resume=True)
+    assert equal(weights(tmp_path/"straight"), weights(tmp_path/"out"))
+    assert numbers(tmp_path/"out") == [4, 6]                           # the damaged one is gone
 
 
 # ---- looked at before the work, and nothing half-written
