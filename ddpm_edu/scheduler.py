@@ -100,7 +100,7 @@ class DDPMScheduler(SavedMixin):
     def _begin(self, betas:Tensor)->None:
         "Make the schedule, and visit all of it until `set_timesteps` is called."
         with torch.inference_mode(False): self.schedule = NoiseSchedule(betas.clone())
-        self.init_noise_sigma, self._abar = 1.0, self.schedule.alphas_cumprod
+        self.init_noise_sigma, self._moved = 1.0, None
         self._visit(torch.arange(len(betas), device="cpu"), None, False)
 
     def _visit(self,
@@ -147,11 +147,11 @@ class DDPMScheduler(SavedMixin):
     @property
     def alphas_cumprod(self)->Tensor:
         "Running product of `alphas` over the T training timesteps, float32, (T,)."
-        return self._abar
+        return self.schedule.alphas_cumprod if self._moved is None else self._moved
 
     @alphas_cumprod.setter
     def alphas_cumprod(self, table:Tensor)->None:
-        self._abar = check_moved("alphas_cumprod", table, self.schedule.alphas_cumprod)
+        self._moved = check_moved("alphas_cumprod", table, self.schedule.alphas_cumprod)
 
     def __len__(self)->int: return len(self.schedule)
 
