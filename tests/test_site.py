@@ -512,9 +512,10 @@ def test_pages_are_light(site, served, browser):
         page.context.close()
 
 
-LONGEST = """() => {
+LONGEST = """deep => {
     const line = document.querySelector('article .highlight .ddpm-line');
-    line.textContent = 'x = 1  # ' + 'abcdefghi '.repeat(9) + '!\\n';
+    line.textContent = ' '.repeat(deep) + 'x = 1  # ' + 'abcdefghi '.repeat(9) + '!\\n';
+    line.style.setProperty('--deep', deep + 'ch');
     const pre = line.closest('pre'), box = pre.parentElement;
     const scrolls = e => e.scrollWidth > e.clientWidth + 1;
     return [line.textContent.trimEnd().length, scrolls(pre) || scrolls(box),
@@ -528,14 +529,16 @@ def test_a_line_of_a_hundred_columns(served, browser):
     "At 1280 pixels it fits beside the headings of the page; on a phone it is wrapped."
     page = browser.new_page(viewport=DESK)
     page.goto(served + "02_variational_bound.html")
-    assert page.evaluate(LONGEST)[:2] == [100, False]
+    assert page.evaluate(LONGEST, 0)[:2] == [100, False]
     toc = page.locator(".toc-drawer").bounding_box()
     assert toc["x"] > 900 and toc["x"] + toc["width"] <= 1281
     assert page.locator(".toc-tree a:visible").count() > 5
     page = browser.new_page(viewport=PHONE)
     page.goto(served + "02_variational_bound.html")
-    length, scrolls, height = page.evaluate(LONGEST)
+    length, scrolls, height = page.evaluate(LONGEST, 0)
     assert length == 100 and not scrolls and height > 30
+    length, scrolls, deep = page.evaluate(LONGEST, 40)       # still most of the phone's width
+    assert length == 140 and not scrolls and height <= deep < 2.1*height
 
 
 @pytest.mark.slow
