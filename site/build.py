@@ -98,12 +98,27 @@ def code_for_readers(cell):
     if re.search(r"\b(default_exp|hide)\b", directives): return None
     if re.search(r"echo:\s*false", directives): cell.metadata["tags"] = ["remove-input"]
     folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)       # as in JupyterLab
-    if folded or re.search(r"code-fold:\s*true", directives):
-        cell.metadata["tags"] = ["hide-input"]
     cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M).strip("\n")
+    if folded or re.search(r"code-fold:\s*true", directives):
+        what, all_of_it = inside(cell.source)
+        cell.metadata["tags"] = ["hide-cell" if all_of_it else "hide-input"]
+        cell.metadata["mystnb"] = {"code_prompt_show": f"Show {what}",
+                                   "code_prompt_hide": f"Hide {what}"}
     for out in markdown_outputs([cell]):
         out.data["text/markdown"] = links("".join(out.data["text/markdown"]))
     return cell if cell.source else None
+
+
+def inside(code):
+    "What a folded cell holds, for its handle; and is what it shows to be folded as well?"
+    answer = re.match(r"# claims: (answers? [\d, and]+)", code)
+    if answer: return f"the code of {answer[1].strip()}", True
+    claim = re.search(r"^# claims: (.+)", code, re.M)
+    if claim and not re.search(r"[$\\*`_{}]", claim[1]): return f"the check of “{claim[1]}”", False
+    if claim or re.match("# proves:", code): return "the check", False
+    names = re.findall(r"^(?:def|class) (\w+)", code, re.M)
+    if names: return f"the code of {', '.join(names[:3])}{' ...' if names[3:] else ''}", False
+    return ("the imports" if re.match("(import|from) ", code) else "the code"), False
 
 
 def markdown_outputs(cells):

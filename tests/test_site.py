@@ -60,6 +60,21 @@ def test_readers_do_not_see_directives():
         for c in exported: assert c.source.split("\n", 1)[1].strip() in text
 
 
+def test_a_folded_cell_says_what_it_holds():
+    "An answer's code is folded with what it prints, or it would give the answer away."
+    said = {
+        "# claims: answer 2\nprint(1)": ("the code of answer 2", True),
+        "# claims: answers 1 and 2\nprint(1)": ("the code of answers 1 and 2", True),
+        "# claims: it falls\nassert 1": ("the check of “it falls”", False),
+        "# claims: $x$ falls\nassert 1": ("the check", False),
+        "# proves: eq-3\nassert 1": ("the check", False),
+        "def f(): pass\n\nclass G: pass": ("the code of f, G", False),
+        "import math": ("the imports", False),
+        "x = 1": ("the code", False),
+    }
+    for code, expected in said.items(): assert build.inside(code) == expected, code
+
+
 def test_the_source_is_linked_only_where_it_is_public(monkeypatch, tmp_path):
     "Edit and report: no address, no link; from settings.ini, or from the name on GitHub."
     (tmp_path/"settings.ini").write_text("[DEFAULT]\nname = x\n")
@@ -550,10 +565,12 @@ def test_folded_cells_open_by_keyboard(site, served, browser):
     page.goto(served + folded[0])
     cell = page.locator("details.hide.above-input").first
     code = cell.locator("pre").first
-    assert not code.is_visible() and "Show the code" in cell.locator("summary").inner_text()
-    cell.locator("summary").focus()
+    handle = cell.locator("summary")
+    said = handle.inner_text()
+    assert not code.is_visible() and said.lstrip("\u25b8\xa0 ").startswith("Show the ")
+    handle.focus()
     page.keyboard.press("Enter")
-    assert code.is_visible() and "Hide the code" in cell.locator("summary").inner_text()
+    assert code.is_visible() and handle.inner_text() == said.replace("Show", "Hide")
 
 
 @pytest.mark.slow
