@@ -13,7 +13,7 @@ import os, signal, warnings
 from typing import Any
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 from .images import ImageDataset, MapDataset
 from .randn import randn
 
