@@ -6,9 +6,9 @@ size, and what happens to damaged ones. Paper: appendix B (mirrored images).
 
 # %% auto #0
 __all__ = ['NO_PICTURES', 'CHECKPOINT', 'SAMPLES', 'picture_formats', 'likely_formats', 'naming',
-           'open_image', 'read_image', 'draft', 'user_path', 'is_run_folder', 'walk',
-           'image_paths', 'check_size', 'shared_bytes', 'in_threads', 'ImageFolder',
-           'are_gray', 'class_folders', 'first_ten']
+           'open_image', 'read_image', 'fitted_pixels', 'draft', 'user_path',
+           'is_run_folder', 'walk', 'image_paths', 'check_size', 'shared_bytes',
+           'in_threads', 'ImageFolder', 'are_gray', 'class_folders', 'first_ten']
 
 # %% ../nbs/appendix/A3_folders.ipynb #73ee0ce0
 import functools, hashlib, math, mmap, os, re, warnings
@@ -68,15 +68,23 @@ def read_image(
     channels:int=3,          # 1: gray; 3: RGB
 )->Tensor:                   # (C, H, W), uint8
     "Read a picture, upright, cropped in the middle, scaled to `size`; a damaged file is named."
-    import numpy as np
-    from PIL import Image, ImageOps
     with naming(path):
         with open_image(path) as im:
             if im.format == "JPEG": draft(im, size)
-            im = to_mode(ImageOps.exif_transpose(im), channels)
-        im = ImageOps.fit(im, (size[1], size[0]), Image.Resampling.BICUBIC)
-        pixels = torch.from_numpy(np.array(im))                           # (H, W) or (H, W, 3)
-        return pixels.view(*size, channels).movedim(-1, 0).contiguous()
+            return fitted_pixels(im, size, channels)
+
+def fitted_pixels(
+    im,                      # Pillow image
+    size:Sequence[int],      # (H, W)
+    channels:int,            # 1: gray; 3: RGB
+)->Tensor:                   # (C, H, W), uint8
+    "A picture upright, cropped in the middle, scaled to `size`."
+    import numpy as np
+    from PIL import Image, ImageOps
+    im = to_mode(ImageOps.exif_transpose(im), channels)
+    im = ImageOps.fit(im, (size[1], size[0]), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(im))                               # (H, W) or (H, W, 3)
+    return pixels.view(*size, channels).movedim(-1, 0).contiguous()
 
 def draft(
     im,                      # Pillow image, a JPEG that has not been decoded

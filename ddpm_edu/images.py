@@ -264,7 +264,9 @@ def not_a_dataset(
     if isinstance(dataset, DataLoader):
         return ("a DataLoader: pass its .dataset, since the Trainer draws the batches itself, "
             "so that a run can be resumed exactly")
-    if isinstance(dataset, IterableDataset): return f"the IterableDataset {kind}, without numbers"
+    streams = isinstance(dataset, IterableDataset) or kind == "IterableDataset"
+    if streams: return f"the IterableDataset {kind}, without numbers; load it without streaming"
+    if kind == "DatasetDict": return f"a DatasetDict; pass one of its parts, {list(dataset)}"
     if isinstance(dataset, (str, Path)):
         return f"{str(dataset)!r}: for a folder pass ImageFolder({str(dataset)!r}, size)"
     by_number = hasattr(dataset, "batch") or hasattr(dataset, "__getitem__")

@@ -311,3 +311,92 @@ def test_items_by_number(tmp_path):
     assert not torch.equal(data.read(torch.tensor([3]), draws[:1]), whole[2:3])
     assert before[0] == random.getstate() and (before[1] == np.random.get_state()[1]).all()
     assert torch.equal(before[2], torch.get_rng_state())
+
+
+# ---- data sets of Hugging Face
+
+def table(n=12):
+    "A data set of the real library, of pictures in two sizes, or None if it is not installed."
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(),
+                                  "label": datasets.ClassLabel(names=["cat", "dog"])})
+    sides = [8 + 8*(i % 2) for i in range(n)]
+    rows = {"image": [noise(side, i) for i, side in enumerate(sides)],
+            "label": [i % 2 for i in range(n)]}
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def test_pictures_of_the_library_datasets(tmp_path):
+    from ddpm_edu.hub_pictures import PictureItems
+    data = PictureItems(table(), 8)
+    assert data.shape == (3, 8, 8) and data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [0, 1]*6 and data.fingerprint()["digest"]
+    want = np.asarray(noise(8, 4)).transpose(2, 0, 1)
+    assert (data.pixels(torch.tensor([4]))[0].numpy() == want).all()
+    with Feed(Steps(data, 1000, 4, 3), 6, workers=2) as feed:
+        for k in range(6): assert same(feed(k), draw_batch(data, 1000, k, 4, 3))
+
+
+def test_the_library_datasets_is_wrapped_as_it_is(tmp_path):
+    "Items of one size need no `PictureItems`; a stream and a set of parts are refused by name."
+    datasets = pytest.importorskip("datasets")
+    rows = table().filter(lambda row: row["label"] == 0)
+    run = trainer(tmp_path, small(in_channels=3, out_channels=3), data=rows)
+    assert run.dataset.shape == (3, 8, 8) and len(run.dataset) == 6
+    run.train()
+    with pytest.raises(TypeError, match="IterableDataset.*without streaming"):
+        as_dataset(rows.to_iterable_dataset())
+    with pytest.raises(TypeError, match=r"a DatasetDict; pass one of its parts, \['train'\]"):
+        as_dataset(datasets.DatasetDict(train=rows))
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_name_on_the_hub(tmp_path, monkeypatch, installed):
+    "Without the library, offline, and with what it would give; a stand-in for `datasets`."
+    from types import ModuleType, SimpleNamespace
+
+    from ddpm_edu import hub_pictures
+    from ddpm_edu.cli import open_data
+
+    class Rows:
+        column_names, features = ["img", "label"], {"label": SimpleNamespace(names=["a", "b"])}
+        def __len__(self): return 3
+        def __getitem__(self, i): return [1, 0, 1] if i == "label" else {"img": noise(20, i, "L")}
+
+    fake = ModuleType("datasets")
+    def load_dataset(name, split):
+        if name != "owner/name": raise ConnectionError("no route\nto host")
+        return Rows()
+    fake.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", fake if installed else None)
+    monkeypatch.chdir(tmp_path)
+    def opened(name): return open_data(name, 8, 0, "raise", tmp_path/"out")
+    if not installed:
+        with pytest.raises(ValueError, match=r"root='owner/name' is not a folder; .*pip install"):
+            opened("owner/name")
+        return
+    data = opened("owner/name")
+    assert data.shape == (1, 8, 8) and data.labels.tolist() == [1, 0, 1]
+    words = r"root='cats/dogs' is not a folder.*ConnectionError: no route\)"
+    with pytest.raises(OSError, match=words): opened("cats/dogs")
+    pictures(tmp_path/"cats"/"dogs", 3)
+    assert isinstance(opened("cats/dogs"), ImageFolder)                # a folder wins
+    Rows.column_names = ["text"]
+    with pytest.raises(ValueError, match="owner/name on the hub has no column of pictures"):
+        hub_pictures.load_from_hub("owner/name", 8)
+
+
+def test_the_command_line_checks_and_reads_ahead(tmp_path):
+    "`--check` names all damaged files before the first step; `--workers` changes no bit."
+    from test_cli import is_one_sentence, run
+    folder = pictures(tmp_path/"data")
+    args = ("train", "--data", "data", "--steps", 2, "--batch-size", 4, "--size", 8,
+            "--sample-every", 0)
+    for n in (0, 2):
+        done = run(*args, "--workers", n, "--out", f"m{n}", "--check", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert equal(weights(tmp_path/"m0"), weights(tmp_path/"m2"))
+    for name in ("004.png", "009.png"): cut(folder/name)
+    done = run(*args, "--check", "--out", "m3", cwd=tmp_path)
+    assert is_one_sentence(done, "2 of 22 files", "004.png", "009.png", "--on-error"), done.stderr
+    assert is_one_sentence(run(*args, "--workers", -2, "--out", "m4", cwd=tmp_path), "--workers")
