@@ -2,6 +2,7 @@
 
 The definition that everything is compared with is `draw_batch` of chapter 7."""
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from test_training import equal, history, root, small, trainer, wait_for, weight
 
 from ddpm_edu import folders
 from ddpm_edu.data import ImageDataset, ImageFolder
-from ddpm_edu.feeding import Feed, Steps, helpful_workers
+from ddpm_edu.feeding import Attempts, Feed, Steps, helpful_workers
 from ddpm_edu.images import MapDataset, as_dataset
 from ddpm_edu.training import draw_batch
 
@@ -89,6 +90,17 @@ def test_the_shares_of_processes_make_the_batch(tmp_path, kind, workers):
             assert same([torch.cat(v) for v in zip(*parts)], draw_batch(data, 1000, k, 8, 3))
     finally:
         for feed in feeds: feed.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_processes_are_not_forked_they_get_a_copy(tmp_path, kind):
+    "macOS, Windows: what is sent to a worker reads the same bits, without the shared memory."
+    steps = Steps(data_set(kind, tmp_path), 1000, 8, 3)
+    steps[0]
+    sent = pickle.dumps(Attempts(steps))
+    said, item = pickle.loads(sent)[1]
+    assert said == [] and same(item, draw_batch(steps.dataset, 1000, 1, 8, 3))
+    if kind == "kept": assert pickle.loads(sent).steps.dataset.cache is None
 
 
 def test_each_process_decodes_its_share_only(tmp_path, monkeypatch):
