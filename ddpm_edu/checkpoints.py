@@ -225,7 +225,7 @@ def not_written(
 
 # %% ../nbs/appendix/M_checkpoints.ipynb #bc946120
 SOUND = ("steps", "mixed_precision", "log_every", "checkpoint_every", "keep_checkpoints",
-    "sample_every", "sample_steps")
+    "sample_every", "sample_steps", "workers")
 SAMPLING = ("clip_sample", "clip_sample_range", "thresholding", "dynamic_thresholding_ratio",
     "sample_max_value", "timestep_spacing", "steps_offset")
 

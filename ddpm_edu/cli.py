@@ -124,16 +124,18 @@ def pixel_size(
 
 # %% ../nbs/appendix/E_command_line.ipynb #5f471897
 def train(
-    data:str="fashion-mnist",    # "fashion-mnist", or a folder of pictures
+    data:str="fashion-mnist",    # "fashion-mnist", a folder of pictures, or OWNER/NAME on the hub
     out:str="",                  # folder for checkpoints and, in the end, the pipeline; is needed
     steps:int=10_000,            # optimizer steps
     batch_size:int=64,           # images per step
     lr:float=1e-3,               # highest learning rate
     warmup_steps:int=500,        # the learning rate rises over so many steps
     ema_decay:float=0.9995,      # of the moving average of the weights
-    size:int=32,                 # for a folder: images are cropped and scaled to this many pixels
-    channels:int=0,              # for a folder: 3 for color, 1 for gray; 0: as the pictures are
+    size:int=32,                 # for pictures: they are cropped and scaled to this many pixels
+    channels:int=0,              # for pictures: 3 for color, 1 for gray; 0: as the pictures are
     on_error:str="raise",        # for a folder, at a damaged file: "raise", or "skip" it
+    check:bool=False,            # for a folder: decode every file first, to find damaged ones
+    workers:int=-1,              # processes that read pictures ahead; 0: none; -1: as many as help
     seed:int=0,                  # of the first weights, the order, the timesteps and the noise
     mixed_precision:str="no",    # "no", "fp16" or "bf16"
     checkpoint_every:int=500,    # steps between checkpoints
@@ -145,12 +147,16 @@ def train(
         raise ValueError("out must name the folder for the trained pipeline: ddpm-edu train "
                          "--out DIR")
     import torch
+    from ddpm_edu.feeding import helpful_workers
     from ddpm_edu.scheduler import DDPMScheduler
     from ddpm_edu.training import TrainConfig, Trainer, keep_memory
     target, settings = user_path(out, "out"), dict(locals())
     config = TrainConfig(**{k: settings[k] for k in SETTINGS})
     check_int("seed", seed, 0, 2**63 - 1)
+    check_int("workers", workers, -1)
     dataset = open_data(data, size, channels, on_error, target)
+    if check and hasattr(dataset, "check"): dataset.check()
+    config.workers = helpful_workers(dataset) if workers == -1 else workers
     torch.manual_seed(seed)
     unet = fitted(dataset.shape)
     trainer = Trainer(unet, DDPMScheduler(), dataset, target, config)
@@ -167,6 +173,7 @@ def open_data(
 )->Any:                                                    # `ImageDataset`
     "The images to train on."
     from ddpm_edu.folders import ImageFolder
+    from ddpm_edu.hub_pictures import is_hub_name, load_from_hub
     from ddpm_edu.unet import unet_config
     from ddpm_edu.data import load_fashion_mnist
     if channels not in (None, 0, 1, 3):
@@ -178,6 +185,7 @@ def open_data(
         raise ValueError(f"size must be a multiple of {halved}, for the network halves the images, "
                          f"got {size}; try {-(-size//halved)*halved}")
     root = user_path(data, "data")
+    if is_hub_name(data, root): return load_from_hub(data, size, channels or None)
     return ImageFolder(root, size, channels or None, on_error=on_error, exclude=[out])
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i0000e

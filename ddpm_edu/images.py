@@ -6,11 +6,12 @@ Paper: section 3.3 (pixels scaled to [-1, 1]), appendix B (mirrored images).
 
 # %% auto #0
 __all__ = ['IMAGE_KEYS', 'WANTED', 'to_model', 'to_uint8', 'ImageDataset', 'flip_randomly',
-           'to_mode', 'picture_in', 'MapDataset', 'not_a_dataset', 'as_dataset']
+           'flip_where', 'to_mode', 'picture_in', 'MapDataset', 'seeded',
+           'not_a_dataset', 'as_dataset']
 
 # %% ../nbs/appendix/A1_images.ipynb #502fecb2
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+import random, zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 import torch
 from torch import Tensor
@@ -65,14 +66,31 @@ class ImageDataset:
         "The bytes of some images."
         return self.images[indices]
 
+    def draws(self,
+        n:int,                                # size of a batch
+        generator:torch.Generator|None=None,  # source of the random flips
+    )->Tensor|None:                           # (n,), below 1/2: mirrored; None: nothing is random
+        "What is random about a batch, a number for each image."
+        where = "cpu" if generator is None else generator.device
+        if not self.flip: return None
+        return torch.rand(n, generator=generator, device=where, dtype=torch.float32).cpu()
+
+    def read(self,
+        indices:Tensor,                       # which images, (B,)
+        draws:Tensor|None=None,               # of the same images, from `draws`
+    )->Tensor:                                # (B, C, H, W), float32, values in [-1, 1]
+        "Images whose randomness is known."
+        x = to_model(self.pixels(indices))
+        return x if draws is None else flip_where(x, draws.to(x.device) < 0.5)
+
     def batch(self,
         indices:Tensor|Iterable[int],         # which images: whole numbers
         generator:torch.Generator|None=None,  # source of the random flips
     )->Tensor:                                # (B, C, H, W), float32, values in [-1, 1]
         "The images at `indices`, mirrored at random if `self.flip`."
         wanted = indices if isinstance(indices, Tensor) else list(indices)
-        x = to_model(self.pixels(torch.as_tensor(wanted, dtype=torch.long, device="cpu")))
-        return flip_randomly(x, generator) if self.flip else x
+        wanted = torch.as_tensor(wanted, dtype=torch.long, device="cpu")
+        return self.read(wanted, self.draws(len(wanted), generator))
 
     def __getitem__(self,
         i:int,           # which image, -N..N-1
@@ -95,7 +113,13 @@ def flip_randomly(
     "Mirror each image left to right with probability 1/2 (appendix B)."
     where = x.device if generator is None else generator.device
     tosses = torch.rand(len(x), generator=generator, device=where, dtype=torch.float32)
-    mirrored = tosses.to(x.device) < 0.5                                   # (B,)
+    return flip_where(x, tosses.to(x.device) < 0.5)
+
+def flip_where(
+    x:Tensor,                # images, (B, C, H, W)
+    mirrored:Tensor,         # which of them, (B,), bool
+)->Tensor:                   # like x
+    "Mirror some of the images left to right."
     return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
 
 # %% ../nbs/appendix/A1_images.ipynb #e6d06b61
@@ -172,14 +196,28 @@ class MapDataset:
         generator:torch.Generator|None=None,  # of what the items do at random
     )->Tensor:                                # (B, C, H, W), float32, values in [-1, 1]
         "The images at `indices`."
-        wanted = indices.tolist() if isinstance(indices, Tensor) else [int(i) for i in indices]
-        before = torch.get_rng_state()
-        if generator is not None:
-            seed = torch.randint(2**62, (), generator=generator, device=generator.device)
-            torch.default_generator.manual_seed(int(seed))
-        try: images = [self.item(i) for i in wanted]
-        finally:
-            if generator is not None: torch.set_rng_state(before)
+        wanted = indices if isinstance(indices, Tensor) else list(indices)
+        wanted = torch.as_tensor(wanted, dtype=torch.long, device="cpu")
+        return self.read(wanted, self.draws(len(wanted), generator))
+
+    def draws(self,
+        n:int,                                # size of a batch
+        generator:torch.Generator|None=None,  # of what the items do at random
+    )->Tensor|None:                           # (n,), a seed for each; None: let them be random
+        "What is random about a batch, a number for each image."
+        if generator is None: return None
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+        own = torch.Generator("cpu").manual_seed(int(seed))
+        return torch.randint(2**62, (n,), generator=own, device="cpu")
+
+    def read(self,
+        indices:Tensor,                       # which images, (B,)
+        draws:Tensor|None=None,               # their seeds, from `draws`
+    )->Tensor:                                # (B, C, H, W), float32, values in [-1, 1]
+        "Images whose randomness is known."
+        wanted = indices.tolist()
+        if draws is None: images = [self.item(i) for i in wanted]
+        else: images = seeded(self.item, wanted, draws.tolist())
         for i, image in zip(wanted, images):
             if image.shape != self.shape:
                 raise ValueError(f"dataset[{i}] has the shape {tuple(image.shape)}, but dataset[0] "
@@ -189,6 +227,28 @@ class MapDataset:
     def fingerprint(self)->dict:      # kind, number, shape
         "What a checkpoint remembers of the data; not its content, which may be made at random."
         return dict(images=len(self), shape=list(self.shape), kind=type(self.items).__name__)
+
+# %% ../nbs/appendix/A1_images.ipynb #ccdc5973
+def seeded(
+    f:Callable,              # what draws from global generators
+    values:Sequence,         # what it is called with
+    seeds:Sequence[int],     # one for each call
+)->list:                     # what it returns
+    "Call a function with each value, and with the global generators set to each seed."
+    import numpy as np
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    said = []
+    try:
+        for value, seed in zip(values, seeds):
+            torch.default_generator.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            said.append(f(value))
+    finally:
+        torch.set_rng_state(before[0])
+        random.setstate(before[1])
+        np.random.set_state(before[2])
+    return said
 
 # %% ../nbs/appendix/A1_images.ipynb #a0e690e9
 WANTED = ("dataset must be an ImageDataset or ImageFolder, or hold images by number: a tensor "
@@ -204,7 +264,9 @@ def not_a_dataset(
     if isinstance(dataset, DataLoader):
         return ("a DataLoader: pass its .dataset, since the Trainer draws the batches itself, "
             "so that a run can be resumed exactly")
-    if isinstance(dataset, IterableDataset): return f"the IterableDataset {kind}, without numbers"
+    streams = isinstance(dataset, IterableDataset) or kind == "IterableDataset"
+    if streams: return f"the IterableDataset {kind}, without numbers; load it without streaming"
+    if kind == "DatasetDict": return f"a DatasetDict; pass one of its parts, {list(dataset)}"
     if isinstance(dataset, (str, Path)):
         return f"{str(dataset)!r}: for a folder pass ImageFolder({str(dataset)!r}, size)"
     by_number = hasattr(dataset, "batch") or hasattr(dataset, "__getitem__")

@@ -53,7 +53,8 @@ def check_recipe(
     for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints",
         "sample_steps"):
         check_int(name, getattr(c, name))
-    for name in ("warmup_steps", "seed", "sample_every"): check_int(name, getattr(c, name), 0)
+    for name in ("warmup_steps", "seed", "sample_every", "workers"):
+        check_int(name, getattr(c, name), 0)
     for name in ("lr", "grad_clip"): check_number(name, getattr(c, name), 0, open_lo=True)
     check_number("weight_decay", c.weight_decay, 0)
     check_number("ema_decay", c.ema_decay, 0, 1, open_hi=True)

@@ -19,6 +19,7 @@ from . import variational_bound as bound
 from .checkpoints import check_same, checkpoints, newest_readable, not_finite, not_written
 from .checkpoints import publish, read_notes, reading, remove, surroundings
 from .checks import check_bool, check_int, check_names
+from .feeding import feed_of, generator_of
 from .images import as_dataset
 from .pipeline import DDPMPipeline, evaluating
 from .randn import randn
@@ -53,18 +54,12 @@ def draw_batch(
 )->tuple[Tensor, Tensor, Tensor]:     # x0 (B, C, H, W), t (B,), noise (B, C, H, W)
     "What one step sees; it depends on `seed` and `step` and on nothing else."
     epoch, i = divmod(step, len(dataset)//batch_size)
-    shuffle = _generator(seed, 0, epoch)                            # a new order every epoch
+    shuffle = generator_of(seed, 0, epoch)                          # a new order every epoch
     order = torch.randperm(len(dataset), generator=shuffle, device="cpu")
-    g = _generator(seed, 1, step)
+    g = generator_of(seed, 1, step)
     x0 = dataset.batch(order[i*batch_size:(i+1)*batch_size], g)     # (B, C, H, W)
     t = torch.randint(T, (batch_size,), generator=g, device="cpu")  # (B,), line 3 of Algorithm 1
     return x0, t, randn(x0.shape, g)                                # line 4
-
-def _generator(*numbers:int)->torch.Generator:
-    "A generator seeded by several numbers; different numbers give unrelated streams."
-    import numpy as np
-    word = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
-    return torch.Generator("cpu").manual_seed(int(word >> np.uint64(1)))
 
 # %% ../nbs/07_training.ipynb #1d0eedb0
 def ema_weights(
@@ -97,6 +92,7 @@ class TrainConfig:
     keep_checkpoints:int=2       # how many stay, the newest ones
     sample_every:int=0           # steps between sample grids; 0: none
     sample_steps:int=100         # reverse steps for those
+    workers:int=0                # processes that read pictures ahead, for each device; 0: none
 
     def __new__(cls, *args, **kwargs):
         check_names(cls.__name__, kwargs, cls.__dataclass_fields__)
@@ -167,6 +163,7 @@ class Trainer:
             self.ema = ema_weights(unet, c.ema_decay).to(self.accelerator.device)
             self.unet, self.optimizer = self.accelerator.prepare(unet, optimizer)
             self.accelerator.register_for_checkpointing(self.ema, self.state)
+        self.feed = feed_of(self.dataset, len(scheduler), c, self.accelerator)
 
     def describe(self)->str:             # a few lines
         "The network, the images, the steps and the folder, before the work begins."
@@ -178,12 +175,9 @@ class Trainer:
     def train_step(self)->tuple[Tensor, Tensor]:     # loss of the batch, length of the gradient
         "One step of gradient descent: lines 2 to 5 of Algorithm 1, and what keeps it stable."
         c, a, step = self.config, self.accelerator, self.state.step
-        share = c.batch_size//a.num_processes
-        mine = slice(a.process_index*share, (a.process_index + 1)*share)      # of each process
         dtype = next(p.dtype for p in self.network.parameters() if p.requires_grad)
         with apart(self.settings):
-            batch = draw_batch(self.dataset, len(self.scheduler), step, c.batch_size, c.seed)
-            x0, t, noise = (v[mine].to(a.device) for v in batch)
+            x0, t, noise = (v.to(a.device, non_blocking=True) for v in self.feed(step))
             x0, noise = x0.to(dtype), noise.to(dtype)
             for group in self.optimizer.param_groups: group["lr"] = c.lr_at(step)
             with a.autocast(): loss = training_loss(self.unet, self.scheduler, x0, t, noise, c.loss)
@@ -285,7 +279,8 @@ class Trainer:
         quiet = not (self.progress_bar and self.accelerator.is_main_process)
         options = dict(desc="training", disable=quiet, dynamic_ncols=True)
         bar = tqdm(total=c.steps, initial=s.step, **options)
-        with apart(self.settings), stop_on_signal() as asked, bar: self.loop(end, asked, bar)
+        with apart(self.settings), stop_on_signal() as asked, self.feed, bar:
+            self.loop(end, asked, bar)
         if s.step >= c.steps: self.save_pipeline()
         return s.history
 

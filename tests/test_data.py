@@ -342,10 +342,14 @@ def broken(path):
 def test_damaged_pictures_are_named_or_skipped(tmp_path, name):
     (tmp_path/name).write_bytes(broken(tmp_path)[name])
     with pytest.raises(ValueError, match=rf"{name} cannot be read as an image.*on_error='skip'"):
-        ImageFolder(tmp_path, 8)
-    picture(tmp_path/"fine.png")
-    with pytest.warns(UserWarning, match=f"skipped 1 of 2 files: .*{name}"):
-        assert len(ImageFolder(tmp_path, 8, on_error="skip")) == 1
+        ImageFolder(tmp_path, 8)[0]
+    fine = read_image(picture(tmp_path/"fine.png"), (8, 8))
+    with pytest.warns(UserWarning) as said:
+        images = ImageFolder(tmp_path, 8, on_error="skip").images
+    at_start = name != "cut.png"                                       # which has a sound header
+    words = f"skipped 1 of 2 files: {tmp_path/name}" if at_start else "fine.png stands in for it"
+    assert any(words in str(w.message) for w in said) and len(images) == 2 - at_start
+    assert all(torch.equal(image, fine) for image in images)
 
 
 @pytest.mark.parametrize("error", [RecursionError("deep"), struct.error("unpack"),

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ddpm_edu.data import FILES, SLICE, ImageDataset, ImageFolder, load_fashion_mnist
 from ddpm_edu.data import read_idx, to_model, to_uint8
+from ddpm_edu.hub_pictures import PictureItems, load_from_hub
 from ddpm_edu.images import as_dataset
 
 raw = torch.zeros(6, 3, 4, 5, dtype=torch.uint8)
@@ -45,6 +46,14 @@ def fashion(path, labels=None):
 
 class Stream(IterableDataset):
     def __iter__(self): return iter(raw)
+
+
+class DatasetDict(dict): "As the library datasets calls its parts."
+
+
+class NoPictures:
+    "A data set of texts."
+    column_names = ["text"]
 
 
 ROWS = [
@@ -95,6 +104,9 @@ ROWS = [
     # what is no data set
     ("as_dataset(DataLoader(ds))", TypeError, ("dataset must be", "pass its .dataset")),
     ("as_dataset(Stream())", TypeError, ("dataset must be", "the IterableDataset Stream")),
+    ("as_dataset(DatasetDict(train=raw))", TypeError, ("a DatasetDict", "['train']")),
+    ("PictureItems(NoPictures(), 8)", ValueError, ("has no column of pictures", "text")),
+    ("PictureItems(NoPictures(), 8, channels=2)", ValueError, "channels must be one of None, 1, 3"),
     ("as_dataset(iter(raw))", TypeError, ("dataset must be", "map-style")),
     ("as_dataset('{tmp}')", TypeError, ("dataset must be", "ImageFolder(")),
     ("as_dataset({0: raw})", TypeError, ("dataset must be", "got dict")),

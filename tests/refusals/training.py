@@ -54,6 +54,8 @@ ROWS = [
     ("TrainConfig(log_every=0)", ValueError, "log_every must be at least 1"),
     ("TrainConfig(checkpoint_every=0)", ValueError, "checkpoint_every must be at least 1"),
     ("TrainConfig(sample_every=-1)", ValueError, "sample_every must be at least 0"),
+    ("TrainConfig(workers=-1)", ValueError, "workers must be at least 0"),
+    ("TrainConfig(workers=True)", TypeError, "workers must be a whole number"),
     ("TrainConfig(sample_steps=0)", ValueError, "sample_steps must be at least 1"),
     ("TrainConfig(batchsize=3)", TypeError, ("'batchsize'", "Did you mean 'batch_size'?")),
     # the trainer's arguments
