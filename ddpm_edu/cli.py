@@ -19,7 +19,7 @@ from .folders import user_path
 OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "model"}
 # the options of `train` that `TrainConfig` has, too
 SETTINGS = ("steps", "batch_size", "lr", "warmup_steps", "ema_decay", "seed", "mixed_precision",
-            "checkpoint_every", "sample_every")
+            "checkpoint_every", "sample_every", "held_out")
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
 def check_output(
@@ -138,12 +138,17 @@ def train(
     mixed_precision:str="no",    # "no", "fp16" or "bf16"
     checkpoint_every:int=500,    # steps between checkpoints
     sample_every:int=1000,       # steps between sample grids, in OUT/samples; 0: none
+    held_out:int=0,              # images not trained on; the checkpoint that is best on them stays
+    best:bool=False,             # write the pipeline of that checkpoint, not of the last step
     resume:bool=False,           # go on from the last checkpoint in OUT
 )->None:
     "Train a pipeline for `ddpm-edu sample --model OUT`. Ctrl-C leaves a checkpoint for --resume."
     if not out:
         raise ValueError("out must name the folder for the trained pipeline: ddpm-edu train "
                          "--out DIR")
+    if best and not held_out:
+        raise ValueError("best=True needs images to find the best checkpoint with, for example "
+                         "held_out=500")
     import torch
     from ddpm_edu.scheduler import DDPMScheduler
     from ddpm_edu.training import TrainConfig, Trainer, keep_memory
@@ -157,6 +162,7 @@ def train(
     keep_memory()
     announce(trainer, unet, dataset)
     trainer.train(resume=resume)
+    if best: trainer.save_pipeline(best=True)
     print(f"wrote the pipeline to {trainer.out.resolve()}; draw with: ddpm-edu sample "
           f"--model {out}")
 
