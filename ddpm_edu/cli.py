@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['OTHER_NAMES', 'SETTINGS', 'FORMATS', 'COMMANDS', 'check_output', 'write_image',
-           'reason', 'sample', 'check_model', 'pixel_size', 'train', 'open_data',
-           'fitted', 'announce', 'duration', 'command', 'usage', 'read_arguments',
-           'as_options', 'sentence', 'patient_console', 'main', 'complain', 'run']
+           'reason', 'sample', 'check_model', 'pixel_size', 'check_wishes', 'train',
+           'open_data', 'fitted', 'announce', 'duration', 'command', 'usage',
+           'read_arguments', 'as_options', 'sentence', 'patient_console', 'main',
+           'complain', 'run']
 
 # %% ../nbs/appendix/E_command_line.ipynb #ec67c40f
 import importlib, math, os, re, struct, sys, time, traceback, warnings
@@ -19,7 +20,7 @@ from .folders import user_path
 OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "model"}
 # the options of `train` that `TrainConfig` has, too
 SETTINGS = ("steps", "batch_size", "lr", "warmup_steps", "ema_decay", "seed", "mixed_precision",
-            "checkpoint_every", "sample_every")
+            "checkpoint_every", "sample_every", "held_out")
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
 def check_output(
@@ -122,6 +123,20 @@ def pixel_size(
     columns = math.ceil(math.sqrt(n))
     return max(1, math.ceil((wanted - 2*(columns + 1))/(columns*width)))       # 2 between images
 
+# %% ../nbs/appendix/E_command_line.ipynb #8b7f53a2
+def check_wishes(
+    out:str,                     # folder for the pipeline
+    held_out:int,                # images not trained on
+    best:bool,                   # is the best checkpoint wanted?
+)->None:
+    "Refuse a training run that could not end as it is wished."
+    if not out:
+        raise ValueError("out must name the folder for the trained pipeline: ddpm-edu train "
+                         "--out DIR")
+    if best and not held_out:
+        raise ValueError("best=True needs images to find the best checkpoint with, for example "
+                         "held_out=500")
+
 # %% ../nbs/appendix/E_command_line.ipynb #5f471897
 def train(
     data:str="fashion-mnist",    # "fashion-mnist", a folder of pictures, or OWNER/NAME on the hub
@@ -140,12 +155,12 @@ def train(
     mixed_precision:str="no",    # "no", "fp16" or "bf16"
     checkpoint_every:int=500,    # steps between checkpoints
     sample_every:int=1000,       # steps between sample grids, in OUT/samples; 0: none
+    held_out:int=0,              # images not trained on; the checkpoint that is best on them stays
+    best:bool=False,             # write the pipeline of that checkpoint, not of the last step
     resume:bool=False,           # go on from the last checkpoint in OUT
 )->None:
     "Train a pipeline for `ddpm-edu sample --model OUT`. Ctrl-C leaves a checkpoint for --resume."
-    if not out:
-        raise ValueError("out must name the folder for the trained pipeline: ddpm-edu train "
-                         "--out DIR")
+    check_wishes(out, held_out, best)
     import torch
     from ddpm_edu.feeding import helpful_workers
     from ddpm_edu.scheduler import DDPMScheduler
@@ -163,6 +178,7 @@ def train(
     keep_memory()
     announce(trainer, unet, dataset)
     trainer.train(resume=resume)
+    if best: trainer.save_pipeline(best=True)
     print(f"wrote the pipeline to {trainer.out.resolve()}; draw with: ddpm-edu sample "
           f"--model {out}")
 

@@ -31,8 +31,8 @@ def reads_in_part(
     dataset,                 # has `len` and `batch`
 )->bool:
     "Can a part of a batch be read without the others? Not if `batch` is somebody's own."
-    ours = (ImageDataset, MapDataset)
-    return isinstance(dataset, ours) and type(dataset).batch in [kind.batch for kind in ours]
+    whole, ours = getattr(dataset, "whole", dataset), (ImageDataset, MapDataset)     # of a `Part`
+    return isinstance(whole, ours) and type(whole).batch in [kind.batch for kind in ours]
 
 class Steps(Dataset):
     "A data set whose item number k is what this process sees in step k."
@@ -107,7 +107,8 @@ def helpful_workers(
     dataset,                 # as for `Trainer`
 )->int:                      # 0: reading is no work
     "How many workers read without taking the processor from the training."
-    if getattr(type(dataset), "pixels", None) is ImageDataset.pixels: return 0
+    whole = getattr(dataset, "whole", dataset)
+    if getattr(type(whole), "pixels", None) is ImageDataset.pixels: return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(8, max(1, (cores or 1)//2))
 

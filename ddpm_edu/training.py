@@ -7,7 +7,7 @@ __all__ = ['training_loss', 'draw_batch', 'ema_weights', 'TrainConfig', 'Trainer
            'keep_memory', 'stop_on_signal']
 
 # %% ../nbs/07_training.ipynb #dfa02c34
-import json, math, threading, time
+import copy, json, math, threading, time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -16,15 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from . import variational_bound as bound
-from .checkpoints import check_same, checkpoints, newest_readable, not_finite, not_written
-from .checkpoints import publish, read_notes, reading, remove, surroundings
+from .checkpoints import best_average, checkpoints
 from .checks import check_bool, check_int, check_names
 from .feeding import feed_of, generator_of
 from .images import as_dataset
 from .pipeline import DDPMPipeline, evaluating
 from .randn import randn
+from .resuming import Resumable
 from .runs import apart, check_batches, check_fit, check_out, check_recipe, description
-from .runs import keep_memory, room_for, stop_on_signal
+from .runs import Progress, RunLog, hold_out, keep_memory, recipe_of, room_for
+from .runs import stop_on_signal, told
 from .scheduler import DDPMScheduler
 
 # %% ../nbs/07_training.ipynb #adb86b91
@@ -93,6 +94,7 @@ class TrainConfig:
     sample_every:int=0           # steps between sample grids; 0: none
     sample_steps:int=100         # reverse steps for those
     workers:int=0                # processes that read pictures ahead, for each device; 0: none
+    held_out:int=0               # images kept out, to find the best checkpoint, which stays too
 
     def __new__(cls, *args, **kwargs):
         check_names(cls.__name__, kwargs, cls.__dataclass_fields__)
@@ -109,20 +111,8 @@ class TrainConfig:
         done = (step - self.warmup_steps)/max(1, self.steps - self.warmup_steps)    # 0..1
         return self.lr*0.5*(1 + math.cos(math.pi*done))
 
-# %% ../nbs/07_training.ipynb #35a57353
-class _Progress:
-    "Where a run stands, in the form in which accelerate saves objects."
-    step:int
-    seconds:float
-    history:list[dict]
-    losses:list[Tensor]              # of the steps since the last entry of the history
-    def __init__(self): self.step, self.seconds, self.history, self.losses = 0, 0., [], []
-    def state_dict(self)->dict:
-        return {**vars(self), "losses": [v.cpu() for v in self.losses]}
-    def load_state_dict(self, state:dict)->None: vars(self).update(state)
-
 # %% ../nbs/07_training.ipynb #635b4b1e
-class Trainer:
+class Trainer(Resumable):
     """Algorithm 1 grown up: moving average, checkpoints that resume exactly, one device or many.
 
     Args:
@@ -144,17 +134,15 @@ class Trainer:
         progress_bar:bool=True,  # show one?
     ):
         from accelerate import Accelerator
-        self.config = TrainConfig() if config is None else config
-        if not isinstance(self.config, TrainConfig):
-            raise TypeError(f"config must be a TrainConfig, got {type(config).__name__}; for "
-                "example TrainConfig(steps=1000)")
-        self.dataset, self.scheduler, self.network = as_dataset(dataset), scheduler, unet
+        self.config = c = recipe_of(config, TrainConfig)
+        self.dataset, self.held = hold_out(as_dataset(dataset), c.held_out)
+        self.scheduler, self.network = scheduler, unet
         check_fit(unet, scheduler, getattr(self.dataset, "shape", None))
-        check_batches(self.config.batch_size, len(self.dataset))
+        check_batches(c.batch_size, len(self.dataset))
         self.progress_bar = check_bool("progress_bar", progress_bar)
-        self.out = check_out(out, room_for(unet, self.config.keep_checkpoints))
-        self.state, self.settings, self._about = _Progress(), {}, None
-        c, cpu = self.config, check_bool("cpu", cpu)
+        self.out = check_out(out, room_for(unet, c.keep_checkpoints + bool(c.held_out)))
+        self.state, self.settings = Progress(), {}
+        cpu = check_bool("cpu", cpu)
         with apart(self.settings):
             self.accelerator = Accelerator(mixed_precision=c.mixed_precision, cpu=cpu)
             check_batches(c.batch_size, len(self.dataset), self.accelerator.num_processes)
@@ -163,6 +151,8 @@ class Trainer:
             self.ema = ema_weights(unet, c.ema_decay).to(self.accelerator.device)
             self.unet, self.optimizer = self.accelerator.prepare(unet, optimizer)
             self.accelerator.register_for_checkpointing(self.ema, self.state)
+            self.is_main = self.accelerator.is_main_process      # of several processes
+        self.journal = RunLog(self.out, self.is_main)
         self.feed = feed_of(self.dataset, len(scheduler), c, self.accelerator)
 
     def describe(self)->str:             # a few lines
@@ -189,74 +179,6 @@ class Trainer:
             self.state.step += 1
             return a.reduce(loss.detach(), "mean"), length
 
-    def tensors(self)->dict[str, Tensor]:        # by a name that a message can use
-        "All that a checkpoint holds of this run."
-        moments = self.optimizer.state_dict()["state"]
-        named = {f"weight {k}": v for k, v in self.network.state_dict().items()}
-        named |= {f"average of {k}": v for k, v in self.ema.module.state_dict().items()}
-        for k, values in moments.items():
-            named |= {f"{n} of weight {k}": v for n, v in values.items() if isinstance(v, Tensor)}
-        return named
-
-    def check_health(self)->None:
-        "Stop if a loss or a tensor is not finite, before anything is replaced."
-        c, s, what, step = self.config, self.state, "", self.state.step
-        for i, loss in enumerate(v.item() for v in s.losses):
-            if not what and not math.isfinite(loss):
-                what, step = f"the loss became {loss}", s.step - len(s.losses) + i + 1
-        if not what and (name := not_finite(self.tensors())): what = f"the {name} is not finite"
-        if not what: return
-        good = checkpoints(self.out)
-        then = f"resume from the last good checkpoint, {good[-1]}" if good else "start again"
-        half = ", or use mixed_precision='bf16'" if c.mixed_precision == "fp16" else ""
-        raise FloatingPointError(f"{what} at step {step}; lower lr ({c.lr}) or grad_clip "
-            f"({c.grad_clip}){half}, and {then}")
-
-    def about(self)->dict:               # network, scheduler, data, versions
-        "What a checkpoint says of its run, besides the recipe."
-        if self._about is None:
-            processes = self.accelerator.num_processes
-            self._about = surroundings(self.network, self.scheduler, self.dataset, processes)
-        return self._about
-
-    def save_checkpoint(self)->Path:     # the folder
-        "Write all that a run needs to go on; older checkpoints go when the new one is whole."
-        self.check_health()
-        a, c, name = self.accelerator, self.config, f"checkpoint-{self.state.step:08d}"
-        stage, target = self.out/f".saving-{name}", self.out/name
-        try:
-            with apart(self.settings):
-                if a.is_main_process: self.out.mkdir(parents=True, exist_ok=True)
-                a.wait_for_everyone()
-                a.save_state(str(stage))
-                a.wait_for_everyone()
-                if a.is_main_process:
-                    publish(stage, target, asdict(c), self.about(), c.keep_checkpoints)
-                a.wait_for_everyone()
-        except Exception as e:                   # a full disk has many names
-            remove(stage)
-            raise not_written(target, e) from e
-        return target
-
-    def load_checkpoint(self)->bool:     # was there one?
-        "Go on where the newest readable checkpoint in `out` stopped; another run's is refused."
-        return newest_readable(self.out, self.read_checkpoint)
-
-    def read_checkpoint(self,
-        folder:Path,                     # a checkpoint
-    )->list[str]:                        # sound changes, in words
-        """Load a checkpoint; a damaged one and another run's are refused.
-
-        Args:
-            folder: a checkpoint
-        Returns:
-            sound changes, in words
-        """
-        said = check_same(folder, read_notes(folder), (asdict(self.config), self.about()))
-        with reading(folder), apart(self.settings): self.accelerator.load_state(str(folder))
-        self.check_health()
-        return said
-
     def train(self,
         resume:bool=False,           # go on from the newest checkpoint in `out`, if there is one?
         until:int|None=None,         # stop after this step, with a checkpoint; None: at the end
@@ -272,16 +194,22 @@ class Trainer:
         from tqdm.auto import tqdm
         c, s = self.config, self.state
         end = c.steps if until is None else min(c.steps, check_int("until", until))
-        if check_bool("resume", resume): self.load_checkpoint()
-        elif found := checkpoints(self.out):
+        found = None if check_bool("resume", resume) else checkpoints(self.out)
+        if found:
             raise FileExistsError(f"{found[-1]} is a checkpoint of an earlier run; pass "
                 "resume=True to go on with it, or name another folder")
-        quiet = not (self.progress_bar and self.accelerator.is_main_process)
+        event = "resume" if resume and self.load_checkpoint() else "start"
+        self.journal.rewind(s.step, s.history)
+        self.journal.write(event, s.step, steps=c.steps, processes=self.accelerator.num_processes)
+        quiet = not (self.progress_bar and self.is_main)
         options = dict(desc="training", disable=quiet, dynamic_ncols=True)
         bar = tqdm(total=c.steps, initial=s.step, **options)
-        with apart(self.settings), stop_on_signal() as asked, self.feed, bar:
+        events = told(self.journal, s)
+        with apart(self.settings), stop_on_signal() as asked, events, self.feed, bar:
             self.loop(end, asked, bar)
-        if s.step >= c.steps: self.save_pipeline()
+        if s.step >= c.steps:
+            self.tidy()
+            self.save_pipeline()
         return s.history
 
     def loop(self,
@@ -299,14 +227,16 @@ class Trainer:
         c, s = self.config, self.state
         started = time.monotonic() - s.seconds
         while s.step < end:
-            loss, length = self.train_step()
+            try: loss, length = self.train_step()
+            except (OSError, ValueError) as e: raise self.rescue(e) from e
             s.losses.append(loss)
             s.seconds = time.monotonic() - started
             bar.update()
-            if s.step % c.log_every == 0 or s.step == c.steps: self.log(length, bar)
+            due = s.step % c.checkpoint_every == 0 or s.step == end
+            logs = s.step % c.log_every == 0 or s.step == c.steps or self.measures()
+            if logs: self.log(length, bar)
             if c.sample_every and s.step % c.sample_every == 0: self.save_samples()
             stop = self.agree(asked.is_set())
-            due = s.step % c.checkpoint_every == 0 or s.step == end
             if stop or due: where = self.save_checkpoint()
             if stop: raise KeyboardInterrupt(f"stopped after step {s.step}; {where} resumes")
 
@@ -322,11 +252,24 @@ class Trainer:
         """
         s, c = self.state, self.config
         loss = torch.stack([v.cpu() for v in s.losses]).mean().item()
-        s.history.append(dict(step=s.step, images=s.step*c.batch_size, loss=loss,
-            grad_norm=float(length), lr=c.lr_at(s.step - 1), seconds=round(s.seconds, 2)))
-        bar.set_postfix(loss=f"{loss:.4f}")
+        entry = dict(step=s.step, images=s.step*c.batch_size, loss=loss,
+            grad_norm=float(length), lr=c.lr_at(s.step - 1), seconds=round(s.seconds, 2))
+        if self.measures(): entry["held_out"] = self.held_out_loss()
+        s.history.append(entry)
+        self.journal.write("history", **entry)
+        bar.set_postfix({k: f"{entry[k]:.4f}" for k in ("loss", "held_out") if k in entry})
         if not math.isfinite(loss): self.check_health()
         s.losses = []
+
+    def measures(self)->bool:
+        "Is the loss on the held-out images due? With the regular checkpoints, and in the end."
+        s, c = self.state, self.config
+        return bool(c.held_out) and (s.step % c.checkpoint_every == 0 or s.step == c.steps)
+
+    def held_out_loss(self)->float:          # mean squared error
+        "`eval_loss` of the averaged weights on the images that are held out."
+        x0 = self.held.batch(range(len(self.held)), torch.Generator("cpu").manual_seed(0))
+        with apart(self.settings): return eval_loss(self.ema.module, self.scheduler, x0)
 
     def agree(self,
         stop:bool,                   # was this process asked to stop?
@@ -342,14 +285,26 @@ class Trainer:
         asked = torch.tensor(float(stop), device=self.accelerator.device)
         return self.accelerator.reduce(asked).item() > 0
 
-    def pipeline(self)->DDPMPipeline:    # with the averaged weights
-        "The trained pipeline so far."
-        return DDPMPipeline(self.ema.module, DDPMScheduler.from_config(self.scheduler.config))
+    def pipeline(self,
+        best:bool=False,             # of the checkpoint with the smallest held-out loss?
+    )->DDPMPipeline:                 # with the averaged weights
+        """The trained pipeline so far.
+
+        Args:
+            best: of the checkpoint with the smallest held-out loss?
+        Returns:
+            with the averaged weights
+        """
+        net = self.ema.module
+        if check_bool("best", best):
+            net = copy.deepcopy(net)
+            net.load_state_dict(best_average(self.out))
+        return DDPMPipeline(net, DDPMScheduler.from_config(self.scheduler.config))
 
     def save_samples(self)->None:
         "A grid of 16 images of the averaged weights in the folder `samples`, from the same noise."
         self.check_health()
-        if not self.accelerator.is_main_process: return
+        if not self.is_main: return
         from ddpm_edu.plots import make_grid
         pipe = self.pipeline()
         pipe.set_progress_bar_config(desc="samples", leave=False, disable=not self.progress_bar)
@@ -360,14 +315,21 @@ class Trainer:
         (self.out/"samples").mkdir(parents=True, exist_ok=True)
         make_grid(images, ncols=4).save(self.out/"samples"/f"step-{self.state.step:08d}.png")
 
-    def save_pipeline(self)->None:
-        "Write the pipeline with the averaged weights, the history and the recipe to `out`."
+    def save_pipeline(self,
+        best:bool=False,             # as for `pipeline`
+    )->None:
+        """Write the pipeline with the averaged weights, the history and the recipe to `out`.
+
+        Args:
+            best: as for `pipeline`
+        """
         self.check_health()
         notes = {"history.json": self.state.history, "training.json": asdict(self.config)}
-        if self.accelerator.is_main_process:
-            self.pipeline().save_pretrained(self.out)
+        if self.is_main:
+            self.pipeline(best).save_pretrained(self.out)
             for name, content in notes.items():
                 (self.out/name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            self.journal.write("pipeline", self.state.step, best=best)
         with apart(self.settings): self.accelerator.wait_for_everyone()
 
 # %% ../nbs/07_training.ipynb #e7a0520d

@@ -18,8 +18,9 @@ import pytest
 import torch
 from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet, cli
+from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet, checkpoints, cli
 from ddpm_edu.book import without_dead_links
 from ddpm_edu.unet import unet_config
 
@@ -267,6 +268,21 @@ def test_train_interrupt_resume_sample(tmp_path):
     assert done.returncode == 0, done.stderr
     done = run("sample", "--model", "model", "--n", 2, "--steps", 3, cwd=tmp_path)
     assert done.returncode == 0 and Image.open(tmp_path/"samples.png").mode == "L", done.stderr
+
+
+def test_the_pipeline_of_the_best_checkpoint(tmp_path):
+    "Some images are held out; --best writes the averaged weights that did best on them."
+    pictures(tmp_path/"pictures")
+    args = ["train", "--data", "pictures", "--out", "m", "--steps", 4, "--batch-size", 4,
+            "--size", 8, "--sample-every", 0, "--checkpoint-every", 1]
+    done = run(*args, "--best", cwd=tmp_path)
+    assert is_one_sentence(done, "--best needs images", "--held-out 500"), done.stderr
+    done = run(*args, "--best", "--held-out", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = checkpoints.best(checkpoints.checkpoints(tmp_path/"m"))
+    state = torch.load(folder/"custom_checkpoint_0.pkl", weights_only=True)
+    written = load_file(tmp_path/"m"/"unet"/"diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(v, state[f"module.{k}"]) for k, v in written.items())
 
 
 @pytest.mark.parametrize("mode, options, word, channels", [

@@ -19,6 +19,7 @@ from ddpm_edu import folders
 from ddpm_edu.data import ImageDataset, ImageFolder
 from ddpm_edu.feeding import Attempts, Feed, Steps, helpful_workers
 from ddpm_edu.images import MapDataset, as_dataset
+from ddpm_edu.runs import hold_out
 from ddpm_edu.training import draw_batch
 
 
@@ -54,11 +55,12 @@ def data_set(kind, path):
                         generator=torch.Generator().manual_seed(0))
     if kind == "bytes": return ImageDataset(raw, flip=True)
     if kind == "own": return Own(raw, flip=True)
+    if kind == "part": return hold_out(ImageDataset(raw, flip=True), 2)[0]
     if kind == "items": return MapDataset(Jitter())
     return ImageFolder(pictures(path), 8, cache_bytes=10**6 if kind == "kept" else 0)
 
 
-KINDS = ("bytes", "kept", "folder", "items", "own")
+KINDS = ("bytes", "kept", "folder", "items", "own", "part")
 
 
 def same(a, b): return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b))
@@ -103,8 +105,9 @@ def test_where_processes_are_not_forked_they_get_a_copy(tmp_path, kind):
     if kind == "kept": assert pickle.loads(sent).steps.dataset.cache is None
 
 
-def test_each_process_decodes_its_share_only(tmp_path, monkeypatch):
-    data = data_set("folder", tmp_path)
+@pytest.mark.parametrize("held", [0, 3])
+def test_each_process_decodes_its_share_only(tmp_path, monkeypatch, held):
+    data, _ = hold_out(data_set("folder", tmp_path), held)
     read, seen = folders.read_image, []
     def noting(path, *args):
         seen.append(path)

@@ -1,4 +1,5 @@
 "The trainer where a notebook is the wrong place: crashes, signals, full disks, two processes."
+import copy
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet, checkpoints
 from ddpm_edu.data import ImageDataset, ImageFolder
+from ddpm_edu.runs import read_log
 from ddpm_edu.training import TrainConfig, Trainer, draw_batch, eval_loss, training_loss
 from ddpm_edu.unet import unet_config
 
@@ -37,7 +39,7 @@ class Slow(ImageDataset):
         time.sleep(pause)
         return super().batch(*args)
 unet = UNet(**{**unet_config("tiny"), "dropout": dropout})
-config = TrainConfig(steps, 8, checkpoint_every=every, log_every=log, warmup_steps=2)
+config = TrainConfig(steps, 8, checkpoint_every=every, log_every=log, warmup_steps=2, held_out=8)
 run = Trainer(unet, DDPMScheduler(), Slow(images), out, config, cpu=True, progress_bar=False)
 # one write, since two processes share the channel
 sys.stdout.write(f"processes {run.accelerator.num_processes}\\n")
@@ -80,10 +82,12 @@ def wait_for(condition, seconds=120):
 def equal(a, b): return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def history(out):
-    "Without the seconds, which are never the same."
-    entries = json.loads((Path(out)/"history.json").read_text())
-    return [{k: v for k, v in h.items() if k != "seconds"} for h in entries]
+def plain(entries):
+    "Without the seconds, which are never the same, and what the log adds to an entry."
+    return [{k: v for k, v in h.items() if k not in ("seconds", "event", "time")} for h in entries]
+
+
+def history(out): return plain(json.loads((Path(out)/"history.json").read_text()))
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL],
@@ -100,6 +104,10 @@ def test_stopped_anywhere_ends_with_the_same_bits(program, tmp_path, how):
     finish(launch(program, tmp_path/"out", log=4, dropout=0.3))
     assert equal(weights(tmp_path/"straight"), weights(tmp_path/"out"))
     assert history(tmp_path/"straight") == history(tmp_path/"out")    # entries of four steps each
+    assert plain(read_log(tmp_path/"out", "history")) == history(tmp_path/"out")
+    events = [line["event"] for line in read_log(tmp_path/"out")]
+    assert events.count("start") == events.count("resume") == 1
+    assert ("stop" in events) == (how != signal.SIGKILL)
 
 
 def test_a_half_written_checkpoint_is_passed_over(program, tmp_path):
@@ -129,6 +137,11 @@ def test_two_processes_are_one(program, tmp_path):
     assert max((a[k] - b[k]).abs().max().item() for k in a) < 0.02*moved
     losses = [[h["loss"] for h in history(tmp_path/name)] for name in ("one", "two")]
     assert torch.allclose(*map(torch.tensor, losses), atol=1e-3)
+    assert [h["step"] for h in read_log(tmp_path/"two", "history")] == list(range(1, 9))
+    measured = [[h["held_out"] for h in history(tmp_path/name) if "held_out" in h]
+        for name in ("one", "two")]
+    assert len(measured[0]) == 3
+    assert torch.allclose(*map(torch.tensor, measured), atol=1e-3)
 
 
 @pytest.mark.slow
@@ -183,9 +196,25 @@ def test_a_finished_run_can_be_continued_with_more_steps(tmp_path):
     def make(steps):
         return trainer(tmp_path/"out", steps=steps, batch_size=8, log_every=1, decay="constant")
     make(3).train()
-    with pytest.warns(UserWarning, match="steps is 5, was 3"): entries = make(5).train(resume=True)
+    with pytest.warns(UserWarning, match="steps is 5, was 3") as said:
+        entries = make(5).train(resume=True)
+    assert "learning rate" not in str(said[0].message)                # it is constant
     assert [h["step"] for h in entries] == [1, 2, 3, 4, 5]
     assert len(make(5).train(resume=True)) == 5                       # nothing left to do
+
+
+def test_more_steps_take_the_rate_of_the_longer_run_and_say_so(tmp_path):
+    "From where it goes on; what is done keeps the rate that it had."
+    def make(steps):
+        return trainer(tmp_path/"out", steps=steps, log_every=1, warmup_steps=1)
+    make(4).train()
+    short, long = make(4).config, make(8).config
+    with pytest.warns(UserWarning, match="learning rate is that of a run of 8 steps") as said:
+        entries = make(8).train(resume=True)
+    assert f"{long.lr_at(4):.3g} where it was going to be 0" in str(said[0].message)
+    wanted = [short.lr_at(i) for i in range(4)] + [long.lr_at(i) for i in range(4, 8)]
+    assert [h["lr"] for h in entries] == wanted
+    assert long.lr_at(4) > 100*short.lr_at(4)                         # a jump, and not a small one
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
@@ -336,6 +365,8 @@ def test_a_spoilt_run_keeps_its_last_good_checkpoint(tmp_path, how):
     assert str(tmp_path/"checkpoint-00000003") in str(error.value)
     if how == "loss": assert "the loss became nan at step 5" in str(error.value)
     assert numbers(tmp_path) == [3] and not (tmp_path/"model_index.json").exists()
+    last = read_log(tmp_path)[-1]
+    assert last["event"] == "failed" and last["error"] == " ".join(str(error.value).split())
     assert [p.name for p in (tmp_path/"samples").iterdir()] == ["step-00000003.png"]
     assert trainer(tmp_path, steps=9, checkpoint_every=3).train(resume=True) is not None
     assert all(v.isfinite().all() for v in weights(tmp_path).values())
@@ -344,11 +375,11 @@ def test_a_spoilt_run_keeps_its_last_good_checkpoint(tmp_path, how):
 def test_a_run_that_is_spoilt_at_its_last_step_writes_no_pipeline(tmp_path):
     with pytest.raises(FloatingPointError, match="start again"):
         poisoned(trainer(tmp_path, steps=2), 2, "weight").train()
-    assert list(tmp_path.iterdir()) == []
-    run = trainer(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["log.jsonl"]
+    run = trainer(tmp_path/"new")
     next(run.ema.module.parameters()).data.fill_(math.nan)
     with pytest.raises(FloatingPointError): run.save_pipeline()
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path/"new").exists()
 
 
 def test_nothing_of_others_is_deleted_or_read(tmp_path):
@@ -393,7 +424,8 @@ def test_nothing_of_others_is_deleted_or_read(tmp_path):
     ("data's digest", dict(data=ImageDataset(255 - images().images))),
     ("data's flip", dict(data=ImageDataset(images().images, flip=True))),
     ("lr", dict(lr=2e-3)), ("batch_size", dict(batch_size=8)), ("seed", dict(seed=1)),
-    ("loss", dict(loss="vlb")), ("ema_decay", dict(ema_decay=0.9))], ids=lambda v: str(v)[:30])
+    ("loss", dict(loss="vlb")), ("ema_decay", dict(ema_decay=0.9)),
+    ("held_out", dict(held_out=8))], ids=lambda v: str(v)[:30])
 def test_another_run_is_refused_by_name(tmp_path, name, change):
     trainer(tmp_path).train(until=2)
     unet, scheduler = small(**change.pop("unet", {})), DDPMScheduler(**change.pop("scheduler", {}))
@@ -468,6 +500,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, name, how):
     with pytest.raises(ValueError, match="checkpoint .*checkpoint-00000002 is damaged") as error:
         run.train(resume=True)
     assert "delete that folder" in str(error.value) and "\n" not in str(error.value)
+    assert name in str(error.value)
     assert equal(start, unet.state_dict()) and path.parent.is_dir()
 
 
@@ -505,6 +538,157 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(tmp_path
     assert numbers(tmp_path/"out") == [4, 6]                           # the damaged one is gone
 
 
+# ---- the best checkpoint
+
+def test_images_that_are_held_out_are_spread_and_never_trained_on(tmp_path):
+    data, seen = images(), []
+    assert trainer(tmp_path/"none", data=data).dataset is data        # nothing changes without
+    usual = data.batch
+
+    def batch(indices, generator=None):
+        seen.append({int(i) for i in indices})
+        return usual(indices, generator)
+
+    data.batch = batch
+    run = trainer(tmp_path/"out", data=data, steps=10, batch_size=8, held_out=8, checkpoint_every=5)
+    entries = run.train()
+    held = set(range(2, 40, 5))
+    assert seen.count(held) == 2 and len(seen) == 12
+    assert set().union(*(s for s in seen if s != held)) == set(range(40)) - held
+    assert [(h["step"], "held_out" in h) for h in entries] == [(5, True), (10, True)]
+    x0 = images().batch(sorted(held))
+    assert entries[-1]["held_out"] == eval_loss(run.ema.module, run.scheduler, x0)
+    notes = json.loads((tmp_path/"out"/"checkpoint-00000005"/"run.json").read_text())
+    assert notes["held_out"] == entries[0]["held_out"]
+
+
+@pytest.mark.parametrize("losses,keep,stay", [([0.9, 0.3, 0.5, 0.6], 1, [2, 4]),
+    ([0.9, 0.3, 0.5, 0.6], 2, [2, 3, 4]), ([0.9, 0.5, 0.4, 0.3], 1, [4]),
+    ([0.3, 0.5, 0.3, 0.5], 1, [1, 4]), ([0.3, 0.5, 0.2, 0.5], 1, [3, 4])])
+def test_the_best_checkpoint_stays_as_long_as_it_is_the_best(tmp_path, losses, keep, stay):
+    run = trainer(tmp_path, held_out=8, checkpoint_every=1, keep_checkpoints=keep)
+    run.held_out_loss = lambda: losses[run.state.step - 1]
+    run.train()
+    assert numbers(tmp_path) == stay
+    assert checkpoints.best(checkpoints.checkpoints(tmp_path)).name[-1] == str(
+        losses.index(min(losses)) + 1)
+
+
+def test_the_pipeline_of_the_best_checkpoint(tmp_path):
+    "Wanted by name; without a word it is that of the last step, as it always was."
+    run, then = trainer(tmp_path, held_out=8, checkpoint_every=1), {}
+
+    def loss():
+        then[run.state.step] = copy.deepcopy(run.ema.module.state_dict())
+        return {1: 0.5, 2: 0.1, 3: 0.3, 4: 0.2}[run.state.step]
+
+    run.held_out_loss = loss
+    run.train()
+    assert equal(weights(tmp_path), then[4]) and not equal(then[2], then[4])
+    trainer(tmp_path, held_out=8).save_pipeline(best=True)            # of another process, say
+    assert equal(weights(tmp_path), then[2])
+    assert equal(run.ema.module.state_dict(), then[4])                # the run is as it was
+    trainer(tmp_path/"without").train()
+    with pytest.raises(FileNotFoundError, match="train with held_out=500"):
+        trainer(tmp_path/"without").save_pipeline(best=True)
+
+
+def test_what_is_measured_does_not_depend_on_interruptions(tmp_path):
+    def make(name): return trainer(tmp_path/name, steps=6, checkpoint_every=2, held_out=8)
+    make("straight").train()
+    make("out").train(until=3)
+    notes = json.loads((tmp_path/"out"/"checkpoint-00000003"/"run.json").read_text())
+    assert "held_out" not in notes
+    make("out").train(resume=True)
+    assert history(tmp_path/"straight") == history(tmp_path/"out")
+    assert [h["step"] for h in history(tmp_path/"out")] == [2, 4, 6]
+    assert numbers(tmp_path/"straight") == numbers(tmp_path/"out")
+
+
+def test_a_checkpoint_from_before_there_were_held_out_images(tmp_path):
+    "It has trained on all of them: it goes on without, and is refused with."
+    trainer(tmp_path).train(until=2)
+    folder = tmp_path/"checkpoint-00000002"
+    recipe = json.loads((folder/"training.json").read_text())
+    del recipe["held_out"]
+    (folder/"training.json").write_text(json.dumps(recipe))
+    (folder/"run.json").unlink()
+    with pytest.raises(ValueError, match="held_out was 0"):
+        trainer(tmp_path, held_out=8).train(resume=True)
+    assert trainer(tmp_path).train(resume=True, until=3) is not None
+
+
+# ---- pictures that vanish, a log that cannot be written
+
+@pytest.mark.parametrize("what", ["picture", "folder"])
+def test_pictures_that_vanish_on_the_way(tmp_path, what):
+    "The step has changed nothing: what was done is saved, and goes on when they are back."
+    from PIL import Image
+    here, away = tmp_path/"data", tmp_path/"away"
+    here.mkdir()
+    for i in range(8): Image.effect_noise((8, 8), 30 + i).save(here/f"{i}.png")
+
+    def make(name):
+        data = ImageFolder(here, 8, channels=1, cache_bytes=0)
+        return trainer(tmp_path/name, small(dropout=0.3), data=data, steps=6, batch_size=8,
+            checkpoint_every=2, log_every=1)
+
+    make("straight").train()
+    run = make("out")
+    usual = run.train_step
+
+    def losing():
+        if run.state.step == 3:
+            if what == "folder": here.rename(away)
+            else: (here/"5.png").rename(away)
+        return usual()
+
+    run.train_step = losing
+    with pytest.raises(ValueError, match="step 4 could not be made .*data.*png") as error:
+        run.train()
+    assert f"resume from {tmp_path/'out'/'checkpoint-00000003'}" in str(error.value)
+    if what == "picture": assert str(here/"5.png") in str(error.value)
+    assert numbers(tmp_path/"out") == [2, 3]
+    assert read_log(tmp_path/"out")[-1]["event"] == "failed"
+    away.rename(here if what == "folder" else here/"5.png")
+    make("out").train(resume=True)
+    assert equal(weights(tmp_path/"straight"), weights(tmp_path/"out"))
+    assert history(tmp_path/"straight") == history(tmp_path/"out")
+
+
+def test_pictures_that_are_gone_before_the_first_step(tmp_path):
+    data = images()
+    run = trainer(tmp_path, data=data)
+
+    def gone(*args): raise FileNotFoundError(2, "No such file or directory", "/media/a.png")
+
+    data.batch = gone
+    with pytest.raises(OSError, match="step 1 .*/media/a.png.*, and start again"): run.train()
+    assert numbers(tmp_path) == []
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path):
+    (tmp_path/"out"/"log.jsonl").mkdir(parents=True)
+    with pytest.warns(UserWarning, match="log.jsonl could not be written .*the run goes on"):
+        trainer(tmp_path/"out", log_every=1).train()
+    trainer(tmp_path/"straight", log_every=1).train()
+    assert history(tmp_path/"straight") == history(tmp_path/"out")
+    (tmp_path/"out"/"log.jsonl").rmdir()
+    trainer(tmp_path/"out", log_every=1).train(resume=True)           # and is made good later
+    assert plain(read_log(tmp_path/"out", "history")) == history(tmp_path/"out")
+
+
+def test_the_log_keeps_what_is_not_ours(tmp_path):
+    run = trainer(tmp_path, log_every=1)
+    run.train(until=3)
+    log = tmp_path/"log.jsonl"
+    log.write_text(log.read_text() + 'my own note\n{"event": "history", "step": 9}\n{"half')
+    trainer(tmp_path, log_every=1).train(resume=True)
+    lines = log.read_text().splitlines()
+    assert "my own note" in lines and '{"half' in lines
+    assert plain(read_log(tmp_path, "history")) == plain(run.state.history) + history(tmp_path)[3:]
+
+
 # ---- looked at before the work, and nothing half-written
 
 def limited(code, limit):
@@ -531,7 +715,7 @@ except OSError as e: print(e)
     last = done.stdout.strip().splitlines()[-1]
     assert "checkpoint-00000004 could not be written" in last and "room on the disk" in last
     assert "checkpoint-00000002 stays; resume from it" in last
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-00000002"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-00000002", "log.jsonl"]
     trainer(tmp_path, steps=6, checkpoint_every=2).train(resume=True)
 
 

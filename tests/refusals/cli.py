@@ -61,6 +61,7 @@ ROWS = [
     ("learn('{tmp}', size=9)", ValueError, ("size must be a multiple of 4", "got 9; try 12")),
     ("learn('{tmp}', channels=2)", ValueError, ("channels must be 1 (gray), 3 (color)", "got 2")),
     ("learn('{tmp}', batch_size=7)", ValueError, "number of images (6)"),
+    ("learn('{tmp}', best=True)", ValueError, ("best=True", "held_out=500")),
     ("learn('{tmp}', steps=0)", ValueError, "steps must be at least 1"),
     ("learn('{tmp}', on_error='ignore')", ValueError, "on_error must be one of 'raise', 'skip'"),
     ("on_a_file('{tmp}', learn)", NotADirectoryError, "is a file"),
