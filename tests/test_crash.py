@@ -284,8 +284,10 @@ def test_two_runs_differ_in_nothing_and_another_seed_in_much(ask, straight, tmp_
 def test_killed_anywhere_ends_with_the_same_bits(ask, straight, tmp_path):
     "Chains of kills; each run is then left to end, and compared with the uninterrupted one."
     (reference, kinds, seconds), rng = straight, random.Random(5)
-    wanted, killed = state_of(reference), []
-    for case in range(7):
+    wanted, killed, case = state_of(reference), [], 0
+    while len(killed) < 20:                  # some attempts end before their time to die has come
+        case += 1
+        assert case < 15, killed
         out = tmp_path/str(case)
         for _ in range(4):
             # from outside at any time, or from inside at a dealing with the disk
@@ -301,7 +303,7 @@ def test_killed_anywhere_ends_with_the_same_bits(ask, straight, tmp_path):
         check_draws(out, reference)
     from_inside = [kinds[plan["at"] - 1] for _, plan in killed if "at" in plan]
     print(f"\n{len(killed)} kills, {len(from_inside)} from inside: {from_inside}")
-    assert len(killed) >= 20 and len(from_inside) >= 10
+    assert len(from_inside) >= 10
 
 
 @pytest.mark.parametrize("kind", ["half of save", "half of safe_save_file", "half of write_text",
