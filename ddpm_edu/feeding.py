@@ -32,7 +32,8 @@ def reads_in_part(
 )->bool:
     "Can a part of a batch be read without the others? Not if `batch` is somebody's own."
     whole, ours = getattr(dataset, "whole", dataset), (ImageDataset, MapDataset)     # of a `Part`
-    return isinstance(whole, ours) and type(whole).batch in [kind.batch for kind in ours]
+    batch = getattr(getattr(whole, "batch", None), "__func__", None)
+    return isinstance(whole, ours) and batch in [kind.batch for kind in ours]
 
 class Steps(Dataset):
     "A data set whose item number k is what this process sees in step k."

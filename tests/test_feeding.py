@@ -213,7 +213,8 @@ def test_an_error_in_a_worker_is_the_error_itself(tmp_path):
     (tmp_path/"data"/"007.png").write_bytes((tmp_path/"data"/"007.png").read_bytes()[:-40])
     unet = small(in_channels=3, out_channels=3)
     run = trainer(tmp_path/"out", unet, data=data, steps=50, workers=2)
-    with pytest.raises(ValueError, match=r"^\S*007.png cannot be read as an image") as error:
+    said = r"^step \d+ could not be made \(\S*007.png cannot be read as an image"
+    with pytest.raises(ValueError, match=said) as error:
         run.train()
     assert "\n" not in str(error.value) and "on_error='skip'" in str(error.value)
     assert run.feed.batches is None

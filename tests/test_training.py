@@ -658,11 +658,11 @@ def test_pictures_that_vanish_on_the_way(tmp_path, what):
 
 def test_pictures_that_are_gone_before_the_first_step(tmp_path):
     data = images()
-    run = trainer(tmp_path, data=data)
 
     def gone(*args): raise FileNotFoundError(2, "No such file or directory", "/media/a.png")
 
     data.batch = gone
+    run = trainer(tmp_path, data=data)
     with pytest.raises(OSError, match="step 1 .*/media/a.png.*, and start again"): run.train()
     assert numbers(tmp_path) == []
 
