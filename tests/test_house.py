@@ -40,7 +40,9 @@ def test_metadata_comes_from_settings():
     needed = {r.split(";")[0].strip() for r in metadata.requires("ddpm-edu") if "extra ==" not in r}
     bare = lambda names: {re.split(r"[<>=]", n)[0].lower().replace("_", "-") for n in names}
     assert bare(needed) == bare(settings["requirements"].split())
-    assert set(about.get_all("Provides-Extra")) == {"notebooks", "site", "dev"}
+    extras = {n.removesuffix("_requirements") for n in settings if n.endswith("_requirements")}
+    assert {"datasets", "notebooks", "site", "dev"} <= extras
+    assert set(about.get_all("Provides-Extra")) == extras
 
 
 def copy_of_the_book(folder):
