@@ -6,7 +6,7 @@ Paper: section 3.3 (pixels scaled to [-1, 1]), appendix B (mirrored images).
 
 # %% auto #0
 __all__ = ['IMAGE_KEYS', 'WANTED', 'to_model', 'to_uint8', 'ImageDataset', 'flip_randomly',
-           'flip_where', 'to_mode', 'picture_in', 'MapDataset', 'seeded',
+           'flip_where', 'numbers_of', 'to_mode', 'picture_in', 'MapDataset', 'seeded',
            'not_a_dataset', 'as_dataset']
 
 # %% ../nbs/appendix/A1_images.ipynb #502fecb2
@@ -88,8 +88,7 @@ class ImageDataset:
         generator:torch.Generator|None=None,  # source of the random flips
     )->Tensor:                                # (B, C, H, W), float32, values in [-1, 1]
         "The images at `indices`, mirrored at random if `self.flip`."
-        wanted = indices if isinstance(indices, Tensor) else list(indices)
-        wanted = torch.as_tensor(wanted, dtype=torch.long, device="cpu")
+        wanted = numbers_of(indices)
         return self.read(wanted, self.draws(len(wanted), generator))
 
     def __getitem__(self,
@@ -121,6 +120,14 @@ def flip_where(
 )->Tensor:                   # like x
     "Mirror some of the images left to right."
     return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(-1), x)
+
+# %% ../nbs/appendix/A1_images.ipynb #8a873cd7
+def numbers_of(
+    indices:Tensor|Iterable[int],    # which images: whole numbers, in any form
+)->Tensor:                           # (B,), int64, on the CPU
+    "Which images are meant."
+    given = indices if isinstance(indices, Tensor) else list(indices)
+    return torch.as_tensor(given, dtype=torch.long, device="cpu")
 
 # %% ../nbs/appendix/A1_images.ipynb #e6d06b61
 def to_mode(
@@ -196,8 +203,7 @@ class MapDataset:
         generator:torch.Generator|None=None,  # of what the items do at random
     )->Tensor:                                # (B, C, H, W), float32, values in [-1, 1]
         "The images at `indices`."
-        wanted = indices if isinstance(indices, Tensor) else list(indices)
-        wanted = torch.as_tensor(wanted, dtype=torch.long, device="cpu")
+        wanted = numbers_of(indices)
         return self.read(wanted, self.draws(len(wanted), generator))
 
     def draws(self,

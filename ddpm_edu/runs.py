@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from .checks import check_choice, check_int, check_number
 from .folders import user_path
+from .images import numbers_of
 from .scheduler import DDPMScheduler
 from .variational_bound import LOSSES
 
@@ -115,9 +116,7 @@ class Part:
         generator:torch.Generator|None=None,     # source of what is random about them
     )->Tensor:                                   # (B, C, H, W), in [-1, 1]
         "The images at `indices`."
-        wanted = indices if isinstance(indices, Tensor) else list(indices)
-        wanted = torch.as_tensor(wanted, dtype=torch.long, device="cpu")
-        return self.whole.batch(self.numbers[wanted], generator)
+        return self.whole.batch(self.numbers[numbers_of(indices)], generator)
 
     def draws(self,
         n:int,                                   # size of a batch

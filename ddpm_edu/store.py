@@ -6,7 +6,7 @@ Section: none, this is plumbing. 5 minutes to read, 2 seconds to run."""
 # %% auto #0
 __all__ = ['WEIGHTS_NAME', 'KIND', 'SHARD', 'MANIFEST', 'REASONS', 'STAGE', 'MAX_JSON',
            'variant_of', 'locked', 'publish', 'finish_saving', 'publish_or_undo',
-           'flush', 'seal', 'expand', 'cannot_save', 'made_folder', 'held', 'stage_in',
+           'flush', 'seal', 'expand', 'cannot_save', 'made_folder', 'stage_in',
            'staged_folder', 'read_json', 'own_file']
 
 # %% ../nbs/appendix/D2_store.ipynb #4d82b8af
@@ -34,15 +34,18 @@ MANIFEST = ".files"      # lists what a saved folder is made of
 @contextmanager
 def locked(
     folder,              # an existing folder
-)->Iterator[None]:
-    "Let one process at a time move files in a folder, if the system knows locks."
+    wait:bool=True,      # until whoever holds it has let go?
+)->Iterator[bool]:       # is it ours? False: another process holds it, or there are no locks here
+    "Hold a folder, so that one process at a time moves files in it, if the system knows locks."
     try: import fcntl
     except ImportError: fcntl = None                       # Windows
-    handle = os.open(folder, os.O_RDONLY) if fcntl else None
+    handle, ours = os.open(folder, os.O_RDONLY) if fcntl else None, False
     try:
         with suppress(OSError):                            # some network disks have no locks either
-            if fcntl and handle is not None: fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+            if fcntl and handle is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                ours = True
+        yield ours
     finally:
         if handle is not None: os.close(handle)            # the lock ends, as with its process
 
@@ -164,27 +167,9 @@ def made_folder(
             with suppress(OSError): p.rmdir()    # unless somebody else uses it by now
         raise
 
-# %% ../nbs/appendix/D2_store.ipynb #17b2518b
+# %% ../nbs/appendix/D2_store.ipynb #f2a4a653
 STAGE = re.compile(r"\.saving-\w{8}")       # what `mkdtemp` makes below
 
-@contextmanager
-def held(
-    folder:Path,         # a temporary folder
-)->Iterator[bool]:       # False: another process holds it, or nobody can know
-    "Hold a temporary folder, unless a living process does."
-    try: import fcntl
-    except ImportError: fcntl = None                       # Windows
-    handle, ours = os.open(folder, os.O_RDONLY) if fcntl else None, False
-    try:
-        with suppress(OSError):
-            if fcntl and handle is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                ours = True
-        yield ours
-    finally:
-        if handle is not None: os.close(handle)
-
-# %% ../nbs/appendix/D2_store.ipynb #f2a4a653
 @contextmanager
 def stage_in(
     folder:Path,         # an existing folder
@@ -193,10 +178,10 @@ def stage_in(
     with ExitStack() as stack:
         with locked(folder):
             for left in [p for p in folder.iterdir() if STAGE.fullmatch(p.name) and p.is_dir()]:
-                with held(left) as ours:
+                with locked(left, wait=False) as ours:
                     if ours and not left.is_symlink(): shutil.rmtree(left, ignore_errors=True)
             stage = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
-            stack.enter_context(held(stage))
+            stack.enter_context(locked(stage, wait=False))
         try: yield stage
         finally: shutil.rmtree(stage, ignore_errors=True)
 
