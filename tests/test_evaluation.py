@@ -1,76 +1,36 @@
-"Bits per dimension and distances, against worlds where the answer is known."
-import math
+"Distances between sets of images, against closed forms and other libraries."
+import sys
+import types
+import urllib.error
 
-import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.linalg import sqrtm
 from torch import nn
 
-from ddpm_edu import DDPMPipeline, DDPMScheduler
-from ddpm_edu.evaluation import bits_per_dim, frechet_distance, timestep_groups
+from ddpm_edu import evaluation
+from ddpm_edu.data import SLICE, load_fashion_mnist
+from ddpm_edu.evaluation import (FashionFeatures, FeatureStats, InceptionFeatures, bootstrap_error,
+    fashion_classifier, fashion_distance, feature_stats, fid, frechet_distance, image_features,
+    reference_stats)
+from ddpm_edu.images import to_model
+
+test = load_fashion_mnist("test", root=SLICE)
+some = test.images[:60]
 
 
-class Linear(nn.Module):
-    "Says that all noise is a fixed share of x_t."
-    def __init__(self):
-        super().__init__()
-        self.share = nn.Parameter(torch.tensor(0.6))
-
-    def forward(self, x, t): return self.share*x
+def draw(n, D, seed):
+    "Features with correlations, (n, D)."
+    g = torch.Generator().manual_seed(seed)
+    mix = torch.randn(D, D, generator=g, dtype=torch.float64)
+    return torch.randn(n, D, generator=g, dtype=torch.float64) @ mix + seed
 
 
-def expected(images, betas, share, large):
-    "The bound of `Linear`, by hand in float64: all expectations over the noise in closed form."
-    x0, abar, total = images.double()/127.5 - 1, 1., 0.
-    keep = math.prod(1 - b for b in betas)
-    total = 0.5*(keep*x0**2 + (1 - keep) - 1 - math.log(1 - keep))
-    for t, b in enumerate(betas):
-        prev, abar = abar, abar*(1 - b)
-        m = (1 - b/math.sqrt(1 - abar)*share)/math.sqrt(1 - b)          # mean is m x_t: (11)
-        if t == 0: first = m, abar
-        else:
-            small = b*(1 - prev)/(1 - abar)
-            sigma2 = b if large else small
-            if t == 1: second = small                                 # the decoder's variance
-            c0 = math.sqrt(prev)*b/(1 - abar)
-            ct = math.sqrt(1 - b)*(1 - prev)/(1 - abar)
-            off = ((c0 + (ct - m)*math.sqrt(abar))*x0)**2 + (ct - m)**2*(1 - abar)
-            total = total + 0.5*(math.log(sigma2/small) + (small + off)/sigma2 - 1)
-    m, abar = first
-    z, w = (torch.from_numpy(v) for v in np.polynomial.hermite_e.hermegauss(40))
-    x_1 = math.sqrt(abar)*x0[..., None] + math.sqrt(1 - abar)*z
-    hi = torch.where(x0 > 0.999, math.inf, x0 + 1/255)[..., None]
-    lo = torch.where(x0 < -0.999, -math.inf, x0 - 1/255)[..., None]
-    a, b = ((end.numpy() - (m*x_1).numpy())/math.sqrt(second) for end in (lo, hi))
-    tail = np.where(a + b > 0, norm.sf(a) - norm.sf(b), norm.cdf(b) - norm.cdf(a))
-    log_p = torch.from_numpy(tail).log()
-    total = total - (log_p*w/w.sum()).sum(-1)
-    return (total.flatten(1).mean(1)/math.log(2)).mean().item()
-
-
-@pytest.mark.parametrize("groups", [None, 4])
-@pytest.mark.parametrize("kind", ["fixed_large", "fixed_small"])
-def test_bits_of_a_linear_model(kind, groups):
-    betas = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4]
-    images = torch.randint(0, 256, (4, 1, 6, 6), generator=torch.Generator().manual_seed(0))
-    images[0, 0, 0, :2] = torch.tensor([0, 255])
-    pipe = DDPMPipeline(Linear(), DDPMScheduler(num_train_timesteps=6, trained_betas=betas))
-    pipe.set_progress_bar_config(disable=True)
-    found = bits_per_dim(pipe, images.byte(), groups, draws=400, variance_type=kind, clip=False,
-                         generator=torch.Generator().manual_seed(1), batch_size=100)
-    right = {large: expected(images, betas, 0.6, large) for large in (True, False)}
-    large = kind == "fixed_large"
-    assert abs(found.mean - right[large]) < 4*found.noise_error
-    assert abs(found.mean - right[not large]) > 8*found.noise_error     # the other variance
-
-
-def test_groups_cover_every_timestep_once():
-    for T in (1, 2, 7, 1000):
-        assert timestep_groups(T, T) == list(range(1, T + 1))
-        for n in range(2, min(T, 40) + 1):
-            ends = timestep_groups(T, n)
-            assert ends[0] == 1 and ends[-1] == T and len(set(ends)) == n and ends == sorted(ends)
+def by_scipy(a, b):
+    "The formula of Heusel et al., with scipy's root of a product."
+    Ca, Cb = a.T.cov().numpy(), b.T.cov().numpy()
+    shift = (a.mean(0) - b.mean(0)).square().sum().item()
+    return shift + Ca.trace() + Cb.trace() - 2*sqrtm(Ca @ Cb).trace().real
 
 
 def test_frechet_distance_of_gaussians():
@@ -81,3 +41,136 @@ def test_frechet_distance_of_gaussians():
     a, b = x*torch.tensor([1., 2., 3.]), x*torch.tensor([2., 2., 1.]) + 1
     assert abs(frechet_distance(a, b) - (1 + 0 + 4 + 3)) < 1e-9
     assert abs(frechet_distance(a, a)) < 1e-9
+
+
+def test_frechet_distance_is_scipys():
+    a, b = draw(50, 6, 1), draw(40, 6, 2)
+    assert abs(frechet_distance(a, b) - by_scipy(a, b)) < 1e-6*by_scipy(a, b)
+    assert abs(frechet_distance(a, b) - frechet_distance(b, a)) < 1e-8*by_scipy(a, b)
+    assert abs(frechet_distance(a, b) - by_scipy(a, b + 0.1)) > 1e-3          # negative control
+
+
+def test_frechet_distance_is_torchmetrics():
+    fid_module = pytest.importorskip("torchmetrics.image.fid")
+    a, b = draw(50, 6, 1), draw(40, 6, 2)
+    theirs = fid_module._compute_fid(a.mean(0), a.T.cov(), b.mean(0), b.T.cov()).item()
+    assert abs(frechet_distance(a, b) - theirs) < 1e-6*theirs
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_fewer_images_than_features(n):
+    "Singular covariances: by the singular values of the centred data, without any root."
+    a, b = draw(n, 8, 1), draw(7, 8, 2)
+    ca, cb = ((x - x.mean(0))/(len(x) - 1)**0.5 for x in (a, b))
+    overlap = torch.linalg.svdvals(cb @ ca.T).sum()
+    right = (a.mean(0) - b.mean(0)).square().sum() + ca.square().sum() + cb.square().sum()
+    assert abs(frechet_distance(a, b) - (right - 2*overlap).item()) < 1e-5*right
+
+
+def test_one_feature():
+    a, b = draw(30, 1, 1), draw(20, 1, 2)
+    right = (a.mean() - b.mean())**2 + (a.std() - b.std())**2
+    assert abs(frechet_distance(a, b) - right.item()) < 1e-9*right
+
+
+def test_the_classifier_names_garments():
+    with torch.no_grad(): said = fashion_classifier()(to_model(test.images)).argmax(1)
+    assert said.eq(test.labels).float().mean() > 0.9
+
+
+def test_features_do_not_depend_on_the_batch_or_the_mode():
+    whole = image_features(some, batch_size=60)
+    for size in (1, 7, 59): assert torch.allclose(image_features(some, batch_size=size), whole,
+                                                  atol=1e-4)
+    loud = FashionFeatures().train()
+    assert torch.allclose(image_features(some, loud, batch_size=7), whole, atol=1e-4)
+    assert all(m.training for m in loud.modules() if m is not loud.classifier)
+    with torch.no_grad(): assert not torch.allclose(loud(some), whole, atol=1e-2)
+
+
+def test_an_image_is_its_bytes():
+    "However it comes; floating point is rounded."
+    whole, unit = image_features(some), some.float()/255
+    for same in (unit, unit.double(), unit + 0.4/255*torch.rand(unit.shape).sub(0.5),
+                 unit.movedim(1, -1).numpy(), some.movedim(1, -1).numpy()):
+        value_range = (0, 1) if not isinstance(same, torch.Tensor) or same.min() < 0 else None
+        if getattr(same, "dtype", None) == "uint8": value_range = None
+        assert torch.equal(image_features(same, value_range=value_range), whole)
+    assert torch.equal(image_features(2*unit - 1, value_range=(-1, 1)), whole)
+    assert not torch.allclose(image_features(unit, value_range=(-1, 1)), whole, atol=0.1)
+
+
+def test_statistics_of_the_package():
+    "Those of the slice are near; they count all images."
+    stats = reference_stats("test")
+    assert stats.n == 10_000 and reference_stats("train").n == 60_000
+    assert frechet_distance(stats, image_features(test.images)) < 0.2
+    assert fashion_distance(test.images, "test") == fashion_distance(test.images, stats)
+    assert frechet_distance(stats, reference_stats()) < 0.1
+
+
+def test_few_images_are_noticed():
+    with pytest.warns(UserWarning, match="60 images are too few for 64 features"):
+        fashion_distance(some, test.images)
+
+
+def test_an_extractor_of_ones_own():
+    features = image_features(some, lambda x: x.flatten(1)[:, ::50].float())
+    assert features.shape == (60, 16) and features.max() > 100
+
+
+def test_bootstrap_error_of_a_mean():
+    "It is the standard error that everybody knows."
+    x = torch.randn(400, 1, generator=torch.Generator().manual_seed(0))
+    found = bootstrap_error(lambda f: f.mean().item(), x, rounds=400,
+                            generator=torch.Generator().manual_seed(1))
+    assert abs(found - x.std().item()/20) < 0.15*x.std().item()/20
+
+
+class Network(nn.Module):
+    "In the place of torchmetrics' InceptionV3: wants three channels of bytes."
+    def __init__(self, name, features, weights=None):
+        super().__init__()
+        self.asked = name, features, weights
+
+    def forward(self, x):
+        assert x.dtype == torch.uint8 and x.shape[1] == 3
+        return x.float().flatten(2).mean(2)*torch.tensor([1., 2, 3])
+
+
+@pytest.fixture
+def inception(monkeypatch):
+    "Let `InceptionFeatures` find another network, or an error."
+    def put(network):
+        module = types.ModuleType("torchmetrics.image.fid")
+        module.NoTrainInceptionV3 = network
+        monkeypatch.setitem(sys.modules, "torchmetrics.image.fid", module)
+        evaluation._extractor.cache_clear()
+    yield put
+    evaluation._extractor.cache_clear()
+
+
+def test_fid_of_gray_images(inception):
+    inception(Network)
+    found = fid(test.images[:200], test.images[200:500])
+    own = [draw.float().mean((1, 2, 3))[:, None]*torch.tensor([1., 2, 3])
+           for draw in (test.images[:200], test.images[200:500])]
+    assert abs(found - frechet_distance(*own)) < 1e-3
+    stats = feature_stats(own[1])
+    assert abs(fid(test.images[:200], stats, batch_size=33) - found) < 1e-3
+
+
+def test_what_fid_is_missing(inception):
+    def offline(*args): raise urllib.error.URLError("no route to host")
+    inception(offline)
+    with pytest.raises(FileNotFoundError, match="(?s)weights of InceptionV3.*no route.*https://"):
+        fid(some, some)
+    def absent(*args): raise ModuleNotFoundError("Torch-fidelity is not installed")
+    inception(absent)
+    with pytest.raises(ImportError, match=r"torchmetrics and torch-fidelity.*ddpm-edu\[evaluate\]"):
+        InceptionFeatures()
+
+
+def test_stats_are_an_output():
+    stats = feature_stats(draw(5, 3, 0))
+    assert isinstance(stats, FeatureStats) and stats["n"] == 5 and stats.cov.dtype == torch.float64
