@@ -46,7 +46,8 @@ def distances():
     some = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))]
     soft = F.avg_pool2d(to_model(some[:N]), 3, 1, 1, count_include_pad=False)
     noise = torch.randint(0, 256, drawn.shape, generator=torch.Generator().manual_seed(1)).byte()
-    sets = {"real": some[:N], "drawn": drawn, "blurred": to_uint8(soft), "noise": noise, "all real": test}
+    sets = {"real": some[:N], "drawn": drawn, "blurred": to_uint8(soft), "noise": noise,
+            "all real": test}
     stats = {name: feature_stats(image_features(images)) for name, images in sets.items()}
     rows = []
     for name, reference in [(n, r) for r in ("train", "test") for n in sets]:
