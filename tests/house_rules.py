@@ -19,7 +19,7 @@ FLOORS = {name: floor for floor, names in enumerate((
     "weights data scheduler explorers_formulas pipeline_mixin book feeding hub_pictures",
     "unet explorers",
     "pipeline checkpoints runs",
-    "resuming",
+    "resuming bits",
     "training evaluation",
     "cli",
 )) for name in names.split()}

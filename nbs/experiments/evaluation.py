@@ -9,15 +9,18 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from ddpm_edu import DDPMPipeline
+from ddpm_edu import DDPMPipeline, DDPMScheduler
+from ddpm_edu.bits import bits_per_dim
 from ddpm_edu.data import load_fashion_mnist
 from ddpm_edu.evaluation import feature_stats, frechet_distance, image_features, reference_stats
 from ddpm_edu.images import to_model, to_uint8
 from ddpm_edu.plots import as_pixels, make_grid
 
 HERE = Path(__file__).parent
-N, STEPS, COLUMNS = 500, 200, 25
+N, STEPS, COLUMNS = 500, 200, 25                      # samples
+BITS_N, FEW, GROUPS = 100, 32, 40                      # images of each split; for a convention
 
 
 def samples():
@@ -58,7 +61,65 @@ def distances():
     return dict(distances=rows, n_train=reference_stats("train").n)
 
 
-PARTS = {"samples": samples, "distances": distances}
+class Respaced(nn.Module):
+    "The network for a chain that visits some of the timesteps."
+    def __init__(self, unet, timesteps):
+        super().__init__()
+        self.unet, self.timesteps, self.config = unet, timesteps, unet.config
+
+    def forward(self, x, t): return self.unet(x, self.timesteps[t])
+
+
+def shorter(pipe, K):
+    "The pipeline whose chain has K timesteps, evenly spread, with the same signal-to-noise ratios."
+    timesteps = torch.linspace(0, len(pipe.scheduler.schedule) - 1, K).round().long()
+    betas = pipe.scheduler.schedule.double().respace(timesteps).betas
+    own = dict(num_train_timesteps=K, trained_betas=betas.tolist())
+    return DDPMPipeline(Respaced(pipe.unet, timesteps),
+                        DDPMScheduler.from_config(pipe.scheduler.config, **own))
+
+
+def measured(pipe, images, seed, **options):
+    "The bound of images; the same seed gives the same timesteps and noise."
+    pipe.set_progress_bar_config(mininterval=20)
+    generator = torch.Generator().manual_seed(seed)
+    return bits_per_dim(pipe, images, GROUPS, generator=generator, **options)
+
+
+def conventions(pipe, images):
+    "What some decisions change, on the same images and noise."
+    clip, large = pipe.scheduler.config.clip_sample, dict(variance_type="fixed_large")
+    small = pipe.scheduler.config.variance_type.startswith("fixed_small")
+    other = "fixed_large" if small else "fixed_small"
+    black = F.pad(images, (2, 2, 2, 2))
+    changes = {"as the pipeline says": (pipe, images, {}),
+               f"variance {other}": (pipe, images, dict(variance_type=other)),
+               "large variance, also of the last step": (pipe, images, dict(first="own", **large)),
+               f"x_0 {'not ' if clip else ''}clipped": (pipe, images, dict(clip=not clip)),
+               "padded with black to 32x32": (pipe, black, {}),
+               "a chain of 250 timesteps": (shorter(pipe, 250), images, {}),
+               "a chain of 100 timesteps": (shorter(pipe, 100), images, {})}
+    found = {what: measured(p, x, 2, **more).draws[0] for what, (p, x, more) in changes.items()}
+    base = next(iter(found.values()))
+    return [dict(what=what, mean=b.mean().item(), error=((b - base).std()/len(b)**0.5).item())
+            for what, b in found.items()]
+
+
+def bits():
+    "Of training and test images: how many, and at which timesteps."
+    pipe, found = DDPMPipeline.from_pretrained("fashion-mnist"), {}
+    for seed, split in enumerate(("train", "test")):
+        images = load_fashion_mnist(split).images
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        some = images[order[:BITS_N]]
+        b = measured(pipe, some, seed)
+        found[split] = dict(mean=b.mean, error=b.error, n=BITS_N, ends=b.ends, L_T=b.L_T,
+                            terms=b.terms.tolist())
+    kind = pipe.scheduler.config.variance_type
+    return dict(bits=found | dict(variance_type=kind, conventions=conventions(pipe, some[:FEW])))
+
+
+PARTS = {"samples": samples, "distances": distances, "bits": bits}
 
 if __name__ == "__main__":
     path = HERE/"evaluation.json"
