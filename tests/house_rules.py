@@ -20,7 +20,7 @@ FLOORS = {name: floor for floor, names in enumerate((
     "unet explorers",
     "pipeline checkpoints runs",
     "resuming bits",
-    "training evaluation",
+    "training evaluation many",
     "cli",
 )) for name in names.split()}
 # Lists of mistakes and of answers, one a line: the issue "A course to trust" replaces them.

@@ -12,7 +12,7 @@ from ddpm_edu import evaluation
 from ddpm_edu.data import SLICE, load_fashion_mnist
 from ddpm_edu.evaluation import (FashionFeatures, FeatureStats, InceptionFeatures, bootstrap_error,
     fashion_classifier, fashion_distance, feature_stats, fid, frechet_distance, image_features,
-    reference_stats)
+    inception_score, kernel_distance, nearest_images, precision_recall, reference_stats)
 from ddpm_edu.images import to_model
 
 test = load_fashion_mnist("test", root=SLICE)
@@ -174,3 +174,69 @@ def test_what_fid_is_missing(inception):
 def test_stats_are_an_output():
     stats = feature_stats(draw(5, 3, 0))
     assert isinstance(stats, FeatureStats) and stats["n"] == 5 and stats.cov.dtype == torch.float64
+
+
+def test_kernel_distance_is_torchmetrics():
+    kid = pytest.importorskip("torchmetrics.image.kid")
+    a, b = draw(40, 5, 1), draw(40, 5, 2)
+    theirs = kid.poly_mmd(a, b).item()
+    assert abs(kernel_distance(a, b) - theirs) < 1e-9*abs(theirs)
+    assert abs(kernel_distance(a, b + 0.1) - theirs) > 1e-3*abs(theirs)       # negative control
+
+
+def test_kernel_distance_pair_by_pair():
+    "Sets of different sizes, and no point with itself."
+    a, b = draw(4, 3, 1), draw(6, 3, 2)
+    k = lambda x, y: ((x @ y).item()/3 + 1)**3
+    def pairs(x): return [k(p, q) for i, p in enumerate(x) for j, q in enumerate(x) if i != j]
+    mean = lambda values: sum(values)/len(values)
+    right = mean(pairs(a)) + mean(pairs(b)) - 2*mean([k(p, q) for p in a for q in b])
+    assert abs(kernel_distance(a, b) - right) < 1e-9*abs(right)
+
+
+def test_subsets_of_the_kernel_distance():
+    "On the average they say the same."
+    a, b = draw(60, 4, 1), draw(50, 4, 3)
+    few = kernel_distance(a, b, 20, subsets=400, generator=torch.Generator().manual_seed(0))
+    assert abs(few - kernel_distance(a, b)) < 0.25*abs(kernel_distance(a, b))
+
+
+def test_precision_and_recall():
+    "Two heaps, one of which is never drawn; and a point far away."
+    g = torch.Generator().manual_seed(0)
+    heap = lambda n: torch.randn(n, 2, generator=g)
+    real, drawn = torch.cat([heap(200), heap(200) + 20]), heap(100)
+    precision, recall = precision_recall(drawn, real)
+    assert precision > 0.9 and 0.4 < recall < 0.51
+    astray = torch.cat([drawn[:90], torch.full((10, 2), 60.) + heap(10)])
+    assert precision_recall(astray, real)[0] < 0.91 and precision_recall(real, real) == (1., 1.)
+    assert precision_recall(real, drawn) == (recall, precision)
+
+
+def test_the_kth_ball():
+    "On a line by hand: the balls of 0, 1, 3 reach to 1, 1, 2 or, for k=2, to 3, 2, 3."
+    cloud = torch.tensor([[0.], [1.], [3.]])
+    points = torch.tensor([[-1.], [-1.5], [5.], [5.5], [-2.9], [6.1]])
+    assert precision_recall(points, cloud, 1)[0] == 2/6
+    assert precision_recall(points, cloud, 2)[0] == 5/6
+
+
+def test_inception_score_by_hand():
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], dtype=torch.float64)
+    kl = (p*(p/p.mean(0)).log()).sum(1)
+    assert abs(inception_score(p.log() + 5) - kl.mean().exp().item()) < 1e-9
+
+
+def test_nearest_images():
+    a, b = draw(205, 7, 1), draw(90, 7, 2)
+    b[17] = a[203]
+    distance, which = nearest_images(a, b)
+    right = (a[:, None] - b).square().sum(2).sqrt()
+    assert nearest_images(a[203:204], b[17:18])[1].tolist() == [0]              # one is enough
+    assert torch.equal(which, right.argmin(1)) and which[203] == 17 and distance[203] < 1e-3
+    assert torch.allclose(distance.double(), right.min(1).values, rtol=1e-4, atol=1e-3)
+
+
+def test_bits_are_found_here_too():
+    from ddpm_edu import bits
+    assert evaluation.bits_per_dim is bits.bits_per_dim

@@ -14,7 +14,8 @@ from torch import nn
 from ddpm_edu import DDPMPipeline, DDPMScheduler
 from ddpm_edu.bits import bits_per_dim
 from ddpm_edu.data import load_fashion_mnist
-from ddpm_edu.evaluation import feature_stats, frechet_distance, image_features, reference_stats
+from ddpm_edu.evaluation import (feature_stats, frechet_distance, image_features,
+    nearest_images, reference_stats)
 from ddpm_edu.images import to_model, to_uint8
 from ddpm_edu.plots import as_pixels, make_grid
 
@@ -79,6 +80,16 @@ def shorter(pipe, K):
                         DDPMScheduler.from_config(pipe.scheduler.config, **own))
 
 
+def nearest():
+    "Median distance, in pixels, to the nearest of all training images."
+    train, test = (load_fashion_mnist(split).images for split in ("train", "test"))
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+    sets = {"test": test[order[:N]], "drawn": read_samples()}
+    pixels = lambda images: to_model(images).flatten(1)
+    return dict(nearest={name: nearest_images(pixels(images), pixels(train))[0].median().item()
+                         for name, images in sets.items()})
+
+
 def measured(pipe, images, seed, **options):
     "The bound of images; the same seed gives the same timesteps and noise."
     pipe.set_progress_bar_config(mininterval=20)
@@ -119,7 +130,7 @@ def bits():
     return dict(bits=found | dict(variance_type=kind, conventions=conventions(pipe, some[:FEW])))
 
 
-PARTS = {"samples": samples, "distances": distances, "bits": bits}
+PARTS = {"samples": samples, "distances": distances, "nearest": nearest, "bits": bits}
 
 if __name__ == "__main__":
     path = HERE/"evaluation.json"

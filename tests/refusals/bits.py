@@ -1,4 +1,6 @@
 "What bits per dimension refuse: images that are no bytes, variances that are infinite, old files."
+import warnings
+
 import torch
 from torch import nn
 
@@ -17,7 +19,9 @@ class Nothing(nn.Module):
 
 def made(**options):
     "A pipeline of five timesteps."
-    pipe = DDPMPipeline(Nothing(), DDPMScheduler(num_train_timesteps=5, **options))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                    # five timesteps leave much of an image
+        pipe = DDPMPipeline(Nothing(), DDPMScheduler(num_train_timesteps=5, **options))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -2,7 +2,8 @@
 import torch
 
 from ddpm_edu.evaluation import (FashionFeatures, InceptionFeatures, bootstrap_error,
-    fashion_distance, feature_stats, fid, frechet_distance, image_features, reference_stats)
+    fashion_distance, feature_stats, fid, frechet_distance, image_features, inception_score,
+    kernel_distance, nearest_images, precision_recall, reference_stats)
 
 bytes_ = torch.randint(0, 256, (5, 1, 28, 28), generator=torch.Generator().manual_seed(0)).byte()
 color = bytes_.expand(-1, 3, -1, -1)
@@ -36,4 +37,15 @@ ROWS = [
     ("fid(bytes_, bytes_, extractor='fashion')", ValueError, ("extractor", "image_features")),
     ("InceptionFeatures('{tmp}/nothing.pth')", FileNotFoundError, ("weights=", "https://")),
     ("bootstrap_error(frechet_distance, f, f, rounds=1)", ValueError, ("rounds", "at least 2")),
+    ("kernel_distance(f[:1], f)", ValueError, ("features_a", "at least 2 images")),
+    ("kernel_distance(f, f[:, :3])", ValueError, ("features_a", "features_b", "4 and 3")),
+    ("kernel_distance(f, f[:5], 6)", ValueError, ("subset_size", "between 2 and 5", "smaller")),
+    ("kernel_distance(f, f, 5, subsets=0)", ValueError, ("subsets", "at least 1")),
+    ("precision_recall(f, f[:3])", ValueError, ("k must be", "between 1 and 2", "other images")),
+    ("precision_recall(f, f[:1])", ValueError, ("reference", "at least 2 images")),
+    ("precision_recall(f, f[:, :3])", ValueError, ("features", "reference", "4 and 3")),
+    ("nearest_images(f[:0], f)", ValueError, ("features", "at least 1 image", "(0, 4)")),
+    ("nearest_images(f, hole)", ValueError, ("reference", "not finite")),
+    ("nearest_images(f, f[:, :3])", ValueError, ("features", "reference", "4 and 3")),
+    ("inception_score(f[:1])", ValueError, ("logits", "at least 2 images")),
 ]
