@@ -246,9 +246,11 @@ def duration(
 # %% ../nbs/appendix/E_command_line.ipynb #05782d86
 # name -> where its function is, and which of its arguments need no dashes
 COMMANDS = {"sample": ("ddpm_edu.cli:sample", []), "train": ("ddpm_edu.cli:train", []),
+            "evaluate": ("ddpm_edu.evaluate:evaluate", []),
             "notebooks": ("ddpm_edu.book:notebooks", ["folder"]),
             "assignment": ("ddpm_edu.course.release:assignment", ["number", "folder"])}
 
+# %% ../nbs/appendix/E_command_line.ipynb #05782d87
 def command(
     name:str,                        # one of `COMMANDS`
 )->Callable:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 import torch
 from .bits import digest
-from .checks import check_int, counted
+from .checks import check_int
 from .folders import user_path
 from .images import to_uint8
 from .plots import make_grid

@@ -21,6 +21,7 @@ FLOORS = {name: floor for floor, names in enumerate((
     "pipeline checkpoints runs",
     "resuming bits",
     "training evaluation many",
+    "evaluate",
     "cli",
 )) for name in names.split()}
 # Lists of mistakes and of answers, one a line: the issue "A course to trust" replaces them.
