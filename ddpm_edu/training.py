@@ -11,20 +11,22 @@ import copy, json, math, threading, time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 import torch
 from torch import Tensor, nn
 from . import variational_bound as bound
 from .checkpoints import best_average, checkpoints
-from .checks import check_bool, check_int, check_names
+from .checks import check_bool, check_int
 from .feeding import feed_of, generator_of
 from .images import as_dataset
+from .labels import CLASSES, check_classes, with_none
 from .pipeline import DDPMPipeline, evaluating
 from .randn import randn
 from .resuming import Resumable
-from .runs import apart, check_batches, check_fit, check_out, check_recipe, description
-from .runs import Progress, RunLog, hold_out, keep_memory, recipe_of, room_for
+from .runs import apart, check_batches, check_fit, check_out, description
+from .runs import Progress, Recipe, RunLog, hold_out, keep_memory, recipe_of, room_for
 from .runs import stop_on_signal, told
 from .scheduler import DDPMScheduler
 
@@ -39,9 +41,11 @@ def training_loss(
     t:Tensor,                    # timesteps 0..T-1, (B,)
     noise:Tensor,                # standard normal, like `x0`
     kind:str="simple",           # "simple": (14); "vlb": (12); "mu": distance of the means
+    class_labels:Tensor|None=None,       # class numbers, (B,), for a network that is told them
 )->Tensor:                       # scalar, at least float32
     r"$L_\mathrm{simple}$, (14), or another loss of chapter 2: its mean over the batch."
     c, schedule = scheduler.config, scheduler.schedule
+    if class_labels is not None: model = partial(model, class_labels=class_labels)
     return bound.training_loss(
         model, schedule, x0, t, noise, kind, c.prediction_type, c.variance_type).mean()
 
@@ -75,7 +79,7 @@ def ema_weights(
 
 # %% ../nbs/07_training.ipynb #9a423aea
 @dataclass
-class TrainConfig:
+class TrainConfig(Recipe):
     "What a run needs besides network, schedule and data; for a laptop, the paper's in brackets."
     steps:int=10_000             # number of optimizer steps (800,000)
     batch_size:int=64            # images per step, on all devices together (128)
@@ -95,12 +99,8 @@ class TrainConfig:
     sample_steps:int=100         # reverse steps for those
     workers:int=0                # processes that read pictures ahead, for each device; 0: none
     held_out:int=0               # images kept out, to find the best checkpoint, which stays too
-
-    def __new__(cls, *args, **kwargs):
-        check_names(cls.__name__, kwargs, cls.__dataclass_fields__)
-        return super().__new__(cls)
-
-    def __post_init__(self)->None: check_recipe(self)
+    labels:bool=False            # tell the network the class of each image?
+    label_dropout:float=0.1      # this share of the labels becomes the last class, "none"
 
     def lr_at(self,
         step:int,                # 0, 1, ..., steps-1
@@ -135,14 +135,14 @@ class Trainer(Resumable):
     ):
         from accelerate import Accelerator
         self.config = c = recipe_of(config, TrainConfig)
-        self.dataset, self.held = hold_out(as_dataset(dataset), c.held_out)
+        self.dataset, self.held = hold_out(whole := as_dataset(dataset), c.held_out)
         self.scheduler, self.network = scheduler, unet
         check_fit(unet, scheduler, getattr(self.dataset, "shape", None))
         check_batches(c.batch_size, len(self.dataset))
+        self.classes = check_classes(unet, whole, c)
         self.progress_bar = check_bool("progress_bar", progress_bar)
         self.out = check_out(out, room_for(unet, c.keep_checkpoints + bool(c.held_out)))
-        self.state, self.settings = Progress(), {}
-        cpu = check_bool("cpu", cpu)
+        self.state, self.settings, cpu = Progress(), {}, check_bool("cpu", cpu)
         with apart(self.settings):
             self.accelerator = Accelerator(mixed_precision=c.mixed_precision, cpu=cpu)
             check_batches(c.batch_size, len(self.dataset), self.accelerator.num_processes)
@@ -153,13 +153,15 @@ class Trainer(Resumable):
             self.accelerator.register_for_checkpointing(self.ema, self.state)
             self.is_main = self.accelerator.is_main_process      # of several processes
         self.journal = RunLog(self.out, self.is_main)
-        self.feed = feed_of(self.dataset, len(scheduler), c, self.accelerator)
+        self.feed = feed_of(self.dataset, len(scheduler), c, self.accelerator, unet)
 
     def describe(self)->str:             # a few lines
         "The network, the images, the steps and the folder, before the work begins."
         lines = description(self.network, self.dataset, self.config.steps, self.config.batch_size)
         where = f"{self.accelerator.device}, precision {self.config.mixed_precision!r}"
         every = f"a checkpoint every {self.config.checkpoint_every:,} steps"
+        share = f"{self.config.label_dropout:.0%} of the labels dropped"
+        if self.classes: lines.append(f"classes: {len(self.classes)}, {share}")
         return "\n".join([*lines, f"device:  {where}", f"output:  {self.out}, {every}"])
 
     def train_step(self)->tuple[Tensor, Tensor]:     # loss of the batch, length of the gradient
@@ -167,10 +169,11 @@ class Trainer(Resumable):
         c, a, step = self.config, self.accelerator, self.state.step
         dtype = next(p.dtype for p in self.network.parameters() if p.requires_grad)
         with apart(self.settings):
-            x0, t, noise = (v.to(a.device, non_blocking=True) for v in self.feed(step))
+            x0, t, noise, *labels = (v.to(a.device, non_blocking=True) for v in self.feed(step))
             x0, noise = x0.to(dtype), noise.to(dtype)
             for group in self.optimizer.param_groups: group["lr"] = c.lr_at(step)
-            with a.autocast(): loss = training_loss(self.unet, self.scheduler, x0, t, noise, c.loss)
+            seen = x0, t, noise, c.loss, *labels
+            with a.autocast(): loss = training_loss(self.unet, self.scheduler, *seen)
             a.backward(loss)
             length = a.clip_grad_norm_(self.unet.parameters(), c.grad_clip)
             self.optimizer.step()
@@ -269,7 +272,9 @@ class Trainer(Resumable):
     def held_out_loss(self)->float:          # mean squared error
         "`eval_loss` of the averaged weights on the images that are held out."
         x0 = self.held.batch(range(len(self.held)), torch.Generator("cpu").manual_seed(0))
-        with apart(self.settings): return eval_loss(self.ema.module, self.scheduler, x0)
+        labels = self.held.labels if self.config.labels else None            # none of them dropped
+        with apart(self.settings):
+            return eval_loss(self.ema.module, self.scheduler, x0, class_labels=labels)
 
     def agree(self,
         stop:bool,                   # was this process asked to stop?
@@ -302,16 +307,16 @@ class Trainer(Resumable):
         return DDPMPipeline(net, DDPMScheduler.from_config(self.scheduler.config))
 
     def save_samples(self)->None:
-        "A grid of 16 images of the averaged weights in the folder `samples`, from the same noise."
+        "A grid of 16 images of the averaged weights in `samples`, from the same noise."
         self.check_health()
         if not self.is_main: return
         from ddpm_edu.plots import make_grid
         pipe = self.pipeline()
         pipe.set_progress_bar_config(desc="samples", leave=False, disable=not self.progress_bar)
         g, steps = torch.Generator("cpu").manual_seed(0), self.config.sample_steps
-        steps = min(steps, len(self.scheduler))
-        with apart(self.settings):
-            images = pipe(16, generator=g, num_inference_steps=steps, output_type="pt").images
+        options = dict(num_inference_steps=min(steps, len(self.scheduler)), output_type="pt")
+        if n := len(self.classes): options["class_labels"] = [i % n for i in range(16)]
+        with apart(self.settings): images = pipe(16, generator=g, **options).images
         (self.out/"samples").mkdir(parents=True, exist_ok=True)
         make_grid(images, ncols=4).save(self.out/"samples"/f"step-{self.state.step:08d}.png")
 
@@ -325,6 +330,7 @@ class Trainer(Resumable):
         """
         self.check_health()
         notes = {"history.json": self.state.history, "training.json": asdict(self.config)}
+        if self.classes: notes[CLASSES] = with_none(self.classes, self.config)
         if self.is_main:
             self.pipeline(best).save_pretrained(self.out)
             for name, content in notes.items():
@@ -339,9 +345,10 @@ def eval_loss(
     x0:Tensor,                   # clean images in [-1, 1], (N, C, H, W), on any device
     batch_size:int=256,          # images at a time
     seed:int=0,                  # of the noise
+    class_labels:Tensor|None=None,       # (N,), for a network that is told the class
 )->float:                        # mean squared error
     "The loss at timesteps spread evenly over 0..T-1 and with fixed noise: comparable between runs."
-    check_int("batch_size", batch_size)
+    B = check_int("batch_size", batch_size)
     N, T = check_int("the number of images", len(x0)), len(scheduler)
     net = model if isinstance(model, nn.Module) else None
     weight = next(net.parameters(), x0) if net else x0      # says where, and in which type
@@ -350,8 +357,8 @@ def eval_loss(
     t = t[torch.randperm(N, generator=g, device="cpu")]
     noise = randn(x0.shape, g)
     with torch.inference_mode(), evaluating(net) if net else nullcontext():
-        for i in range(0, N, batch_size):
-            x, z = (v[i:i+batch_size].to(weight.device, weight.dtype) for v in (x0, noise))
-            at = t[i:i+batch_size].to(weight.device)
-            total += training_loss(model, scheduler, x, at, z).item()*len(x)
+        for i in range(0, N, B):
+            x, z = (v[i:i+B].to(weight.device, weight.dtype) for v in (x0, noise))
+            at, y = (v if v is None else v[i:i+B].to(weight.device) for v in (t, class_labels))
+            total += training_loss(model, scheduler, x, at, z, class_labels=y).item()*len(x)
     return total/N
