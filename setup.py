@@ -40,7 +40,8 @@ class build_with_book(build_py):
         super().run()
         if self.editable_mode: return                      # then the notebooks are in the checkout
         book = Path(self.build_lib)/lib/"book"
-        for page in sorted([*nbs.rglob("*.ipynb"), *nbs.rglob("*.png")]):
+        results = nbs.glob("experiments/*.json")           # which the notebooks read
+        for page in sorted([*nbs.rglob("*.ipynb"), *nbs.rglob("*.png"), *results]):
             place = page.relative_to(nbs)
             hidden = any(part.startswith((".", "_")) for part in place.parts)
             if hidden or "assignments" in place.parts: continue

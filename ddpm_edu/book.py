@@ -25,9 +25,10 @@ def book_folder()->Path:             # folder with the notebooks
 def book_files(
     folder:Path,                     # the book
 )->list[Path]:                       # paths relative to it
-    "The notebooks and the pictures that they show."
-    files = [p.relative_to(folder) for p in sorted(folder.rglob("*"))
-             if p.suffix in (".ipynb", ".png") and p.is_file()]
+    "The notebooks, the pictures that they show, and the results of experiments that they read."
+    wanted = lambda p: p.suffix in (".ipynb", ".png") or p.match("experiments/*.json")
+    found = [p for p in sorted(folder.rglob("*")) if wanted(p) and p.is_file()]
+    files = [p.relative_to(folder) for p in found]
     hidden = lambda p: any(part.startswith((".", "_")) for part in p.parts)
     return [p for p in files if p.parts[0] not in ("assignments", "course") and not hidden(p)]
 

@@ -20,8 +20,8 @@ FLOORS = {name: floor for floor, names in enumerate((
     "weights data scheduler explorers_formulas pipeline_mixin book feeding hub_pictures",
     "unet explorers",
     "pipeline checkpoints runs",
-    "resuming",
-    "training",
+    "resuming bits",
+    "training evaluation many",
     "cli",
 )) for name in names.split()}
 # Lists of mistakes and of answers, one a line: the issue "A course to trust" replaces them.

@@ -1,0 +1,59 @@
+"What bits per dimension refuse: images that are no bytes, variances that are infinite, old files."
+import warnings
+
+import torch
+from torch import nn
+
+from ddpm_edu import DDPMPipeline, DDPMScheduler
+from ddpm_edu.bits import bits_per_dim
+
+
+class Nothing(nn.Module):
+    "Says that there is no noise."
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, t): return self.weight*x
+
+
+def made(**options):
+    "A pipeline of five timesteps."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                    # five timesteps leave much of an image
+        pipe = DDPMPipeline(Nothing(), DDPMScheduler(num_train_timesteps=5, **options))
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def damaged(path):
+    "A file that a disk has eaten."
+    with open(path, "wb") as f: f.write(b"junk")
+    return path
+
+
+pipe = made()
+x = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+g = torch.Generator().manual_seed(0)
+
+ROWS = [
+    # call, error, words of the message
+    ("bits_per_dim(pipe, x.float()/127.5 - 1)", ValueError, ("images", "bytes", "float32")),
+    ("bits_per_dim(pipe, x.float())", ValueError, ("images", "uint8")),
+    ("bits_per_dim(pipe, x[0])", ValueError, ("images", "(N, C, H, W)")),
+    ("bits_per_dim(pipe, x.numpy())", ValueError, ("images", "ndarray")),
+    ("bits_per_dim(pipe, x[:1])", ValueError, ("images", "at least 2", "got 1")),
+    ("bits_per_dim(pipe, x, groups=6)", ValueError, ("groups", "between 2 and 5")),
+    ("bits_per_dim(pipe, x, groups=1)", ValueError, ("groups", "between 2 and 5")),
+    ("bits_per_dim(pipe, x, draws=0)", ValueError, ("draws", "at least 1")),
+    ("bits_per_dim(pipe, x, batch_size=0)", ValueError, ("batch_size", "at least 1")),
+    ("bits_per_dim(pipe, x, variance_type='fixed_larg')", ValueError, ("variance_type", "Did you")),
+    ("bits_per_dim(pipe, x, variance_type='learned')", ValueError, ("learned", "fixed_small")),
+    ("bits_per_dim(made(variance_type='learned_range'), x)", ValueError, ("learned", "knows")),
+    ("bits_per_dim(pipe, x, first='third')", ValueError, ("first", "'second'")),
+    ("bits_per_dim(pipe, x, first='own')", ValueError, ("first='own'", "fixed_large", "infinite")),
+    ("bits_per_dim(pipe, x, clip=1)", TypeError, ("clip", "True or False")),
+    ("bits_per_dim(pipe, x, resume='{tmp}/b.pt')", ValueError, ("resume", "generator=")),
+    ("bits_per_dim(pipe, x, generator=g, resume=damaged('{tmp}/b.pt'))", ValueError,
+     ("resume=", "damaged", "delete it")),
+]
