@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from .folders import CHECKPOINT
+from .labels import label_digest
 from .scheduler import DDPMScheduler
 from .store import flush
 
@@ -133,16 +134,18 @@ def surroundings(
     scheduler:DDPMScheduler, # its noise schedule
     dataset,                 # its images
     processes:int,           # how many share the work
+    labels:bool=False,       # is the network told the classes of the images?
 )->dict:                     # network, scheduler, data, versions
     "What makes a run, besides its recipe."
     from ddpm_edu import __version__
     config = getattr(network, "config", None)
     shapes = {k: list(v.shape) for k, v in network.state_dict().items()}
     known = hasattr(dataset, "fingerprint")
+    data = dataset.fingerprint() if known else dict(images=len(dataset))
     return dict(
         network=dict(config) if isinstance(config, Mapping) else {"weights": shapes},
         scheduler=dict(scheduler.config),
-        data=dataset.fingerprint() if known else dict(images=len(dataset)),
+        data={**data, **label_digest(dataset)} if labels else data,
         versions=dict(ddpm_edu=__version__, torch=str(torch.__version__), processes=processes))
 
 # %% ../nbs/appendix/M_checkpoints.ipynb #21c8c197
@@ -287,7 +290,8 @@ def no_batch(
 # %% ../nbs/appendix/M_checkpoints.ipynb #bc946120
 SOUND = ("steps", "mixed_precision", "log_every", "checkpoint_every", "keep_checkpoints",
     "sample_every", "sample_steps", "workers")
-EARLIER = {"held_out": 0}    # what holds for a recipe that was written before there was the option
+# what holds for a recipe that was written before there was the option
+EARLIER = {"held_out": 0, "labels": False, "label_dropout": 0.1}
 SAMPLING = ("clip_sample", "clip_sample_range", "thresholding", "dynamic_thresholding_ratio",
     "sample_max_value", "timestep_spacing", "steps_offset")
 

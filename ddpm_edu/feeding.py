@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from .images import ImageDataset, MapDataset
+from .labels import DroppedLabels, rows_of
 from .randn import randn
 
 # %% ../nbs/appendix/P_feeding.ipynb #e2d71dba
@@ -44,8 +45,9 @@ class Steps(Dataset):
         seed:int,            # of the whole run
         process:int=0,       # which this is, 0..processes-1
         processes:int=1,     # how many share a batch; divides it
+        labels:DroppedLabels|None=None,      # of the images; None: the network is told no class
     ):
-        share = batch_size//processes
+        share, self.labels = batch_size//processes, labels
         self.dataset, self.T, self.batch_size, self.seed = dataset, T, batch_size, seed
         self.mine = slice(process*share, (process + 1)*share)
         self.in_part, self.drawn = reads_in_part(dataset), (-1, torch.empty(0, device="cpu"))
@@ -62,7 +64,7 @@ class Steps(Dataset):
 
     def __getitem__(self,
         step:int,                # 0, 1, 2, ...
-    )->tuple[Tensor, ...]:       # x0 (B, C, H, W), t (B,), noise (B, C, H, W), of its share
+    )->tuple[Tensor, ...]:       # x0 (B, C, H, W), t (B,), noise (B, C, H, W), perhaps labels (B,)
         "What this process sees in a step: a function of the seed and the step."
         B, mine = self.batch_size, self.mine
         epoch, i = divmod(step, len(self.dataset)//B)
@@ -73,7 +75,9 @@ class Steps(Dataset):
         else: x0 = self.dataset.batch(wanted, g)[mine]
         t = torch.randint(self.T, (B,), generator=g, device="cpu")
         noise = randn((B, *x0.shape[1:]), g)
-        return tuple(v if len(v) == len(x0) else v[mine].clone() for v in (x0, t, noise))
+        seen = [x0, t, noise]
+        if self.labels: seen.append(self.labels(wanted, generator_of(self.seed, 2, step)))
+        return tuple(v if len(v) == len(x0) else v[mine].clone() for v in seen)
 
 # %% ../nbs/appendix/P_feeding.ipynb #5d54cd0f
 class Attempts(Dataset):
@@ -161,8 +165,11 @@ def feed_of(
     T:int,                   # number of timesteps
     recipe,                  # a `TrainConfig`
     accelerator,             # knows the processes and the device
+    unet=None,               # the network; needed if the recipe has labels
 )->Feed:
     "What a `Trainer` asks for its batches."
     c, a = recipe, accelerator
-    steps = Steps(dataset, T, c.batch_size, c.seed, a.process_index, a.num_processes)
+    told = c.label_dropout, (rows_of(unet) or 0) - 1                  # the last class is "none"
+    labels = DroppedLabels(dataset.labels, *told) if c.labels else None
+    steps = Steps(dataset, T, c.batch_size, c.seed, a.process_index, a.num_processes, labels)
     return Feed(steps, c.steps, c.workers, pin=a.device.type == "cuda")

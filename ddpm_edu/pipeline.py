@@ -18,6 +18,7 @@ from .checks import check_bool, check_choice, check_int, check_names
 from .config import Output
 from .forward_process import check_floats
 from .hub import DOWNLOAD, find_folder, named, sort_options
+from .labels import class_numbers
 from .model_index import PARTS, check_device, read_index, scheduler_class
 from .pictures import MODES, numpy_to_pil, to_model_range, to_unit_range
 from .pipeline_mixin import PipelineMixin, check_function, first_step, next_sample
@@ -58,6 +59,7 @@ class DDPMPipeline(PipelineMixin):
         callback:Callable|None=None,     # as `callback_on_step_end` of the call
         unet=None,                       # what to call for the prediction; None: `self.unet`
         scheduler=None,                  # one prepared for these timesteps; None: `self.scheduler`
+        class_labels:Tensor|None=None,   # class numbers, (B,), if the network is told the class
     )->Tensor:                           # x_0 in about [-1, 1], (B, C, H, W)
         """The loop of Algorithm 2.
 
@@ -68,6 +70,7 @@ class DDPMPipeline(PipelineMixin):
             callback: as `callback_on_step_end` of the call
             unet: what to call for the prediction; None: `self.unet`
             scheduler: one prepared for these timesteps; None: `self.scheduler`
+            class_labels: class numbers, (B,), if the network is told the class
         Returns:
             x_0 in about [-1, 1], (B, C, H, W)
         """
@@ -76,9 +79,10 @@ class DDPMPipeline(PipelineMixin):
         draws = "generator" in inspect.signature(scheduler.step).parameters
         noise = {"generator": generator} if draws else {}
         scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
+        told = {} if class_labels is None else {"class_labels": class_labels}
         for i, t in enumerate(self.progress_bar(timesteps)):
             with torch.no_grad():
-                eps = unet(scale(x_t, t), t).sample          # epsilon_theta(x_t, t), (B, C, H, W)
+                eps = unet(scale(x_t, t), t, **told).sample  # epsilon_theta(x_t, t), (B, C, H, W)
                 said = scheduler.step(eps, t, x_t, **noise)
             x_t = said[0] if isinstance(said, tuple) else said.prev_sample         # (B, C, H, W)
             if callback is None: continue
@@ -91,7 +95,8 @@ class DDPMPipeline(PipelineMixin):
     def __call__(self, batch_size:int=1, generator:torch.Generator|list[torch.Generator]|None=None,
             num_inference_steps:int=1000, output_type:str='pil', return_dict:Literal[True]=True,
             start:Any=None, start_timestep:int|None=None, callback_on_step_end:Callable|None=None,
-            compile:bool=False, strength:float|None=None)->ImagePipelineOutput:
+            compile:bool=False, strength:float|None=None,
+            class_labels:Any=None)->ImagePipelineOutput:
         """Draw images from noise, or from other images: Algorithm 2.
 
         Args:
@@ -106,6 +111,7 @@ class DDPMPipeline(PipelineMixin):
             callback_on_step_end: called as f(pipeline, step, t, state)
             compile: let `torch.compile` translate the network first?
             strength: noise `start` over this share of the steps, (0, 1]
+            class_labels: class, or one for each image; None: the last, "none"
         Returns:
             `ImagePipelineOutput`, or (images,)
         """
@@ -123,6 +129,7 @@ class DDPMPipeline(PipelineMixin):
         callback_on_step_end:Callable|None=None,     # called as f(pipeline, step, t, state)
         compile:bool=False,              # let `torch.compile` translate the network first?
         strength:float|None=None,        # noise `start` over this share of the steps, (0, 1]
+        class_labels:Any=None,           # class, or one for each image; None: the last, "none"
     )->ImagePipelineOutput|tuple:        # `ImagePipelineOutput`, or (images,)
         """Draw images from noise, or from other images: Algorithm 2.
 
@@ -138,6 +145,7 @@ class DDPMPipeline(PipelineMixin):
             callback_on_step_end: called as f(pipeline, step, t, state)
             compile: let `torch.compile` translate the network first?
             strength: noise `start` over this share of the steps, (0, 1]
+            class_labels: class, or one for each image; None: the last, "none"
         Returns:
             `ImagePipelineOutput`, or (images,)
         """
@@ -148,11 +156,12 @@ class DDPMPipeline(PipelineMixin):
         if kind == "pil": check_choice("output_type='pil' needs a network whose in_channels",
                                        self.unet.config.in_channels, MODES)
         unet = self.translated() if check_bool("compile", compile) else self.unet
+        classes = class_numbers(class_labels, batch_size, self.unet, self._execution_device)
         scheduler = self.own_scheduler(num_inference_steps)
         begin = scheduler, batch_size, generator, start, start_timestep, strength
         timesteps, x_t = self.begin(*begin)
-        with evaluating(self.unet):
-            x0 = self.sample_loop(x_t, timesteps, generator, callback_on_step_end, unet, scheduler)
+        parts = callback_on_step_end, unet, scheduler, classes
+        with evaluating(self.unet): x0 = self.sample_loop(x_t, timesteps, generator, *parts)
         self.maybe_free_model_hooks()
         images = to_unit_range(x0)                                                 # (B, C, H, W)
         if kind != "pt": images = images.cpu().movedim(1, -1).numpy()              # (B, H, W, C)

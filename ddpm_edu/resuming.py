@@ -54,7 +54,8 @@ class Resumable:
         "What a checkpoint says of its run, besides the recipe."
         if self._about is None:
             processes = self.accelerator.num_processes
-            self._about = surroundings(self.network, self.scheduler, self.dataset, processes)
+            parts = self.network, self.scheduler, self.dataset
+            self._about = surroundings(*parts, processes, self.config.labels)
         return self._about
 
     def save_checkpoint(self)->Path:     # the folder

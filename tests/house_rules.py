@@ -15,7 +15,8 @@ WIDTH, CELL, MODULE = 100, 25, 400
 FLOORS = {name: floor for floor, names in enumerate((
     "checks randn",
     "forward_process config store images pictures toys plots blocks memory",
-    "variational_bound score_matching hub weight_files folders explorer unet_options model_index",
+    "variational_bound score_matching hub weight_files folders labels explorer unet_options "
+    "model_index",
     "weights data scheduler explorers_formulas pipeline_mixin book feeding hub_pictures",
     "unet explorers",
     "pipeline checkpoints runs",

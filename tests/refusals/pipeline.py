@@ -15,7 +15,8 @@ torch.manual_seed(0)
 tiny = DDPMPipeline(UNet(**unet_config("tiny")), DDPMScheduler())
 anysize = DDPMPipeline(UNet(**{**unet_config("tiny"), "sample_size": None}), DDPMScheduler())
 five = DDPMPipeline(UNet(**{**unet_config("tiny"), "in_channels": 5}), DDPMScheduler())
-for pipe in (tiny, anysize, five): pipe.set_progress_bar_config(disable=True)
+three = DDPMPipeline(UNet(**{**unet_config("tiny"), "num_class_embeds": 3}), DDPMScheduler())
+for pipe in (tiny, anysize, five, three): pipe.set_progress_bar_config(disable=True)
 good = tiny.index()
 x = torch.zeros(1, 1, 8, 8)
 gray = Image.new("L", (8, 8))
@@ -52,6 +53,16 @@ ROWS = [
      "the order is DDPMPipeline(unet, scheduler)"),
     ("DDPMPipeline(tiny.unet, None)", TypeError,
      "scheduler must be an object with the method 'step'"),
+    ("call(class_labels=0)", ValueError,
+     ("class_labels must be None", "without classes (num_class_embeds)", "got 0")),
+    ("call(three, class_labels=3)", ValueError,
+     ("class_labels must be between 0 and 2", "num_class_embeds=3", "got 3")),
+    ("call(three, class_labels=[0, -1], batch_size=2)", ValueError, "between 0 and 2"),
+    ("call(three, class_labels=torch.zeros(2), batch_size=2)", TypeError, "a whole number"),
+    ("call(three, class_labels=True)", TypeError, "class_labels must be a whole number"),
+    ("call(three, class_labels='boot')", TypeError, "class_labels must be a whole number"),
+    ("call(three, class_labels=[0, 1, 2], batch_size=2)", ValueError,
+     ("class_labels must be one number, or 2, one for each image", "got 3")),
     ("tiny.register_modules(unett=tiny.unet)", ValueError, ("'unett'", "Did you mean 'unet'?")),
     ("tiny.progress_bar()", ValueError, "iterable or total"),
     ("call(batch_size=0)", ValueError, "batch_size must be at least 1"),

@@ -11,6 +11,7 @@ from ddpm_edu.unet import unet_config
 
 data = ImageDataset(torch.zeros(8, 1, 8, 8, dtype=torch.uint8))
 color = ImageDataset(torch.zeros(8, 3, 8, 8, dtype=torch.uint8))
+three = ImageDataset(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8) % 3)
 x0, t = data.batch(range(8)), torch.arange(8)
 
 
@@ -22,6 +23,16 @@ def run(out, unet=None, scheduler=None, dataset=data, cpu=True, progress_bar=Fal
     config = TrainConfig(**{**dict(steps=4, batch_size=4, warmup_steps=0), **options})
     return Trainer(unet or net(), scheduler or DDPMScheduler(), dataset, out, config, cpu=cpu,
         progress_bar=progress_bar)
+
+
+def named(labels, *names):
+    "Black images with these labels."
+    return ImageDataset(torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8), labels, names)
+
+
+def told(out, unet=None, dataset=three, **options):
+    "A trainer whose network is told the class."
+    return run(out, unet or net(num_class_embeds=4), dataset=dataset, labels=True, **options)
 
 
 def file(path):
@@ -58,6 +69,9 @@ ROWS = [
     ("TrainConfig(workers=True)", TypeError, "workers must be a whole number"),
     ("TrainConfig(held_out=-1)", ValueError, "held_out must be at least 0"),
     ("TrainConfig(sample_steps=0)", ValueError, "sample_steps must be at least 1"),
+    ("TrainConfig(labels=1)", TypeError, "labels must be True or False"),
+    ("TrainConfig(label_dropout=1)", ValueError, "label_dropout must be"),
+    ("TrainConfig(label_dropout=-.1)", ValueError, "label_dropout must be"),
     ("TrainConfig(batchsize=3)", TypeError, ("'batchsize'", "Did you mean 'batch_size'?")),
     # the trainer's arguments
     ("run('{tmp}/out', batch_size=9)", ValueError,
@@ -91,6 +105,28 @@ ROWS = [
         "unet must be a network with weights to train"),
     ("Trainer(net(), net(), data, '{tmp}/x')", TypeError,
         ("scheduler must be a DDPMScheduler", "from_config")),
+    # labels
+    ("told('{tmp}/x', dataset=data)", ValueError,
+        ("labels=True", "the images from memory have no labels", "a folder for each class")),
+    ("told('{tmp}/x', dataset=x0)", ValueError, ("have no labels", "(image, label)")),
+    ("told('{tmp}/x', dataset=[(x, 0.5) for x in x0])", ValueError,
+        ("dataset[0] has the label 0.5", "whole numbers 0, 1, 2")),
+    ("told('{tmp}/x', dataset=[(x, 0) for x in x0[1:]] + [(x0[0],)])", ValueError,
+        ("dataset[7] has no label", "second in a tuple")),
+    ("told('{tmp}/x', dataset=named(torch.arange(8) - 1))", ValueError,
+        ("labels of the images from memory must be whole numbers", "got tensor([-1")),
+    ("told('{tmp}/x', dataset=named(torch.zeros(8)))", ValueError, "must be whole numbers"),
+    ("told('{tmp}/x', dataset=named(torch.arange(8) % 3, 'shoe', 'shirt'))", ValueError,
+        ("run to 2", "only 2 classes have names: shoe, shirt")),
+    ("told('{tmp}/x', net())", ValueError, ("num_class_embeds is None", "labels=True needs 4",
+        "3 classes, and one for dropped labels", "UNet(num_class_embeds=4")),
+    ("told('{tmp}/x', net(num_class_embeds=3))", ValueError, ("is 3, but", "needs 4")),
+    ("told('{tmp}/x', net(num_class_embeds=5))", ValueError, ("is 5, but", "needs 4")),
+    ("told('{tmp}/x', net(num_class_embeds=2), label_dropout=0)", ValueError,
+        ("is 2, but", "needs 3 (3 classes)")),
+    ("run('{tmp}/x', net(num_class_embeds=4), dataset=three)", ValueError,
+        ("labels must be True", "num_class_embeds=4", "TrainConfig(labels=True)",
+         "without num_class_embeds")),
     # resuming
     ("run(begun('{tmp}/x')).train()", FileExistsError,
         ("checkpoint-00000002 is a checkpoint of an earlier run", "pass resume=True")),
