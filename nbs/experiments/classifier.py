@@ -1,8 +1,8 @@
 """Train the classifier whose features measure distances between sets of garments (chapter 8).
 
 `python nbs/experiments/classifier.py` writes the weights in half precision to the package's assets
-and what it took to classifier.json beside this file. It needs the whole of Fashion-MNIST and
-less than ten minutes on two cores."""
+and what it took to classifier.json beside this file. It needs the whole of Fashion-MNIST. The recorded
+time is of one thread while other work ran on the same two cores."""
 import json
 import time
 from pathlib import Path
