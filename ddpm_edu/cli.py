@@ -20,7 +20,7 @@ from .folders import user_path
 OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "model"}
 # the options of `train` that `TrainConfig` has, too
 SETTINGS = ("steps", "batch_size", "lr", "warmup_steps", "ema_decay", "seed", "mixed_precision",
-            "checkpoint_every", "sample_every", "held_out")
+            "checkpoint_every", "sample_every", "held_out", "accumulate")
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
 def check_output(
@@ -143,6 +143,7 @@ def train(
     out:str="",                  # folder for checkpoints and, in the end, the pipeline; is needed
     steps:int=10_000,            # optimizer steps
     batch_size:int=64,           # images per step
+    accumulate:int=1,            # in so many parts, for less memory and the same result
     lr:float=1e-3,               # highest learning rate
     warmup_steps:int=500,        # the learning rate rises over so many steps
     ema_decay:float=0.9995,      # of the moving average of the weights

@@ -72,6 +72,11 @@ ROWS = [
     ("TrainConfig(labels=1)", TypeError, "labels must be True or False"),
     ("TrainConfig(label_dropout=1)", ValueError, "label_dropout must be"),
     ("TrainConfig(label_dropout=-.1)", ValueError, "label_dropout must be"),
+    ("TrainConfig(accumulate=0)", ValueError, "accumulate must be at least 1"),
+    ("run('{tmp}/out', accumulate=3)", ValueError,
+        "accumulate must divide the batch of a process, 4 images"),
+    ("training_loss(net(), DDPMScheduler(), x0, t, x0, reduction='sum')", ValueError,
+        "reduction must be one of 'mean', 'none'"),
     ("TrainConfig(batchsize=3)", TypeError, ("'batchsize'", "Did you mean 'batch_size'?")),
     # the trainer's arguments
     ("run('{tmp}/out', batch_size=9)", ValueError,
