@@ -20,7 +20,8 @@ from .folders import user_path
 OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "model"}
 # the options of `train` that `TrainConfig` has, too
 SETTINGS = ("steps", "batch_size", "lr", "warmup_steps", "ema_decay", "seed", "mixed_precision",
-            "checkpoint_every", "sample_every", "held_out", "accumulate")
+            "checkpoint_every", "sample_every", "held_out", "accumulate",
+            "gradient_checkpointing", "compile")
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
 def check_output(
@@ -153,7 +154,9 @@ def train(
     check:bool=False,            # for a folder: decode every file first, to find damaged ones
     workers:int=-1,              # processes that read pictures ahead; 0: none; -1: as many as help
     seed:int=0,                  # of the first weights, the order, the timesteps and the noise
-    mixed_precision:str="no",    # "no", "fp16" or "bf16"
+    gradient_checkpointing:bool=False,   # compute activations again, for less memory
+    compile:bool=False,          # let torch.compile write faster code for the network
+    mixed_precision:str="no",    # "no", "bf16", or, on a GPU, "fp16"
     checkpoint_every:int=500,    # steps between checkpoints
     sample_every:int=1000,       # steps between sample grids, in OUT/samples; 0: none
     held_out:int=0,              # images not trained on; the checkpoint that is best on them stays

@@ -28,7 +28,7 @@ from .resuming import Resumable
 from .runs import apart, check_batches, check_fit, check_out, description
 from .runs import Progress, Recipe, RunLog, hold_out, keep_memory, recipe_of, room_for
 from .runs import stop_on_signal, told
-from .scaling import micro_batches
+from .scaling import Scales, compiled, engine, micro_batches, recomputing
 from .scheduler import DDPMScheduler
 
 # %% ../nbs/07_training.ipynb #adb86b91
@@ -83,11 +83,10 @@ def ema_weights(
 
 # %% ../nbs/07_training.ipynb #9a423aea
 @dataclass
-class TrainConfig(Recipe):
+class TrainConfig(Scales, Recipe):
     "What a run needs besides network, schedule and data; for a laptop, the paper's in brackets."
     steps:int=10_000             # number of optimizer steps (800,000)
     batch_size:int=64            # images per step, on all devices together (128)
-    accumulate:int=1             # the batch of a device goes through the network in so many parts
     lr:float=1e-3                # highest learning rate (2e-4)
     warmup_steps:int=500         # the rate rises over so many steps (5,000 in the authors' code)
     loss:str="simple"            # "simple", "vlb" or "mu": chapter 2 (simple)
@@ -95,7 +94,7 @@ class TrainConfig(Recipe):
     weight_decay:float=0.        # of AdamW; 0 makes it Adam (0)
     grad_clip:float=1.           # longest gradient, as a Euclidean norm (1, in the authors' code)
     ema_decay:float=0.9995       # of the moving average of the weights (0.9999)
-    mixed_precision:str="no"     # "no", "fp16" or "bf16"
+    mixed_precision:str="no"     # "no", "bf16", or, on a GPU, "fp16"
     seed:int=0                   # of the data's order, the timesteps and the noise
     log_every:int=50             # steps between entries of the history
     checkpoint_every:int=1000    # steps between checkpoints
@@ -138,23 +137,23 @@ class Trainer(Resumable):
         cpu:bool=False,          # use the CPU even if there is a GPU?
         progress_bar:bool=True,  # show one?
     ):
-        from accelerate import Accelerator
         self.config = c = recipe_of(config, TrainConfig)
         self.dataset, self.held = hold_out(whole := as_dataset(dataset), c.held_out)
         self.scheduler, self.network = scheduler, unet
+        self.progress_bar = check_bool("progress_bar", progress_bar)
         check_fit(unet, scheduler, getattr(self.dataset, "shape", None))
         check_batches(c.batch_size, len(self.dataset))
         self.classes = check_classes(unet, whole, c)
-        self.progress_bar = check_bool("progress_bar", progress_bar)
         self.out = check_out(out, room_for(unet, c.keep_checkpoints + bool(c.held_out)))
         self.state, self.settings, cpu = Progress(), {}, check_bool("cpu", cpu)
         with apart(self.settings):
-            self.accelerator = a = Accelerator(mixed_precision=c.mixed_precision, cpu=cpu)
+            self.accelerator = a = engine(c, self.out, cpu)
             check_batches(c.batch_size, len(self.dataset), a.num_processes, c.accumulate)
-            weights = unet.train().parameters()
-            optimizer = torch.optim.AdamW(weights, lr=c.lr, weight_decay=c.weight_decay)
+            adam = torch.optim.AdamW(unet.train().parameters(), c.lr, weight_decay=c.weight_decay)
             self.ema = ema_weights(unet, c.ema_decay).to(a.device)
-            self.unet, self.optimizer = a.prepare(unet, optimizer)
+            recomputing(unet, c.gradient_checkpointing)
+            self.unet, self.optimizer = a.prepare(unet, adam)
+            self.fast = compiled(self.unet, c.compile, a.device.type)          # the same weights
             a.register_for_checkpointing(self.ema, self.state)
             self.is_main = a.is_main_process                     # of several processes
         self.journal = RunLog(self.out, self.is_main)
@@ -199,7 +198,7 @@ class Trainer(Resumable):
             x0, t, noise, *labels = part
             with nullcontext() if last else a.no_sync(self.unet):
                 given = x0, t, noise, c.loss, *(labels or [None]), "none"
-                with a.autocast(): each = training_loss(self.unet, self.scheduler, *given)
+                with a.autocast(): each = training_loss(self.fast, self.scheduler, *given)
                 a.backward(each.mean()/c.accumulate)
             losses.append(each.detach())
         return torch.cat(losses)
