@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OTHER_NAMES', 'SETTINGS', 'FORMATS', 'COMMANDS', 'check_output', 'write_image',
-           'reason', 'sample', 'check_model', 'pixel_size', 'check_wishes', 'train',
-           'open_data', 'fitted', 'announce', 'duration', 'command', 'usage',
+           'reason', 'sample', 'check_model', 'class_of', 'pixel_size', 'check_wishes',
+           'train', 'open_data', 'fitted', 'announce', 'duration', 'command', 'usage',
            'read_arguments', 'as_options', 'sentence', 'patient_console', 'main',
            'complain', 'run']
 
@@ -13,15 +13,16 @@ __all__ = ['OTHER_NAMES', 'SETTINGS', 'FORMATS', 'COMMANDS', 'check_output', 'wr
 import importlib, math, os, re, struct, sys, time, traceback, warnings
 from pathlib import Path
 from typing import Any, Callable
-from .checks import check_int, counted
+from .checks import check_choice, check_int, counted
 from .folders import user_path
 
 # what Python's functions call it -> the option that says it
-OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "model"}
+OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "model",
+               "class_labels": "label"}
 # the options of `train` that `TrainConfig` has, too
 SETTINGS = ("steps", "batch_size", "lr", "warmup_steps", "ema_decay", "seed", "mixed_precision",
-            "checkpoint_every", "sample_every", "held_out", "accumulate",
-            "gradient_checkpointing", "compile")
+            "checkpoint_every", "sample_every", "held_out", "labels", "label_dropout",
+            "accumulate", "gradient_checkpointing", "compile")
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
 def check_output(
@@ -72,6 +73,7 @@ def sample(
     n:int=16,                    # number of images
     steps:int=1000,              # reverse steps; fewer are faster and coarser
     seed:int=0,                  # the same seed draws the same images
+    label:str="",                # draw only this class, by its name or its number; "": any
     out:str="samples.png",       # image file for the grid
 )->None:
     "Draw images from noise with a trained pipeline, and write them as a grid."
@@ -83,7 +85,7 @@ def sample(
     from ddpm_edu.pipeline import DDPMPipeline
     from ddpm_edu.plots import make_grid
     pipe = DDPMPipeline.from_pretrained(str(user_path(model, "model")))
-    shape = check_model(pipe, model, steps)
+    shape, number = check_model(pipe, model, steps), class_of(pipe, label)
     size = pixel_size(n, shape[2])
     blank = torch.zeros(1, 1, 1, 1).expand(n, *shape[1:])
     write_image(make_grid(blank, scale=size), path, keep=False)                # a rehearsal
@@ -92,8 +94,8 @@ def sample(
     for i in range(0, n, 64):
         count = min(64, n - i)
         pipe.set_progress_bar_config(desc=f"images {i+1} to {i+count} of {n}", dynamic_ncols=True)
-        options = dict(generator=generator, num_inference_steps=steps, output_type="pt")
-        images.append(pipe(batch_size=count, **options).images.cpu())
+        options = dict(num_inference_steps=steps, output_type="pt", class_labels=number)
+        images.append(pipe(count, generator, **options).images.cpu())
     write_image(make_grid(torch.cat(images), scale=size), path)
     print(f"wrote {counted(n, 'image')} to {path.resolve()}")
 
@@ -115,6 +117,25 @@ def check_model(
                          "call the pipeline in Python, with start=")
     return pipe.sample_shape(1)
 
+# %% ../nbs/appendix/E_command_line.ipynb #72974a93
+def class_of(
+    pipe:Any,            # DDPMPipeline
+    label:str,           # as in `sample`
+)->int|None:             # None: any
+    "The number of the class that is wanted. A name comes before a number that reads like it."
+    from ddpm_edu.labels import class_numbers, names_in, rows_of
+    if not label: return None
+    if rows_of(pipe.unet) is None:
+        raise ValueError(f"label={label!r} needs a model that was told the classes, and this one "
+                         "was not; leave label out, or train one with labels=True")
+    names = names_in(pipe.download(pipe.name_or_path))
+    if label not in names and not label.isdecimal():
+        check_choice("label", label, names or map(str, range(rows_of(pipe.unet))))
+    number = names.index(label) if label in names else int(label)
+    class_numbers(number, 1, pipe.unet, "cpu")
+    return number
+
+# %% ../nbs/appendix/E_command_line.ipynb #cebf4d15
 def pixel_size(
     n:int,               # number of images in the grid
     width:int,           # of one image
@@ -154,6 +175,8 @@ def train(
     check:bool=False,            # for a folder: decode every file first, to find damaged ones
     workers:int=-1,              # processes that read pictures ahead; 0: none; -1: as many as help
     seed:int=0,                  # of the first weights, the order, the timesteps and the noise
+    labels:bool=False,           # tell the network the class; a folder has a folder for each class
+    label_dropout:float=0.1,     # this share of the labels is left out, so that it can do without
     gradient_checkpointing:bool=False,   # compute activations again, for less memory
     compile:bool=False,          # let torch.compile write faster code for the network
     mixed_precision:str="no",    # "no", "bf16", or, on a GPU, "fp16"
@@ -167,6 +190,7 @@ def train(
     check_wishes(out, held_out, best)
     import torch
     from ddpm_edu.feeding import helpful_workers
+    from ddpm_edu.labels import rows_for
     from ddpm_edu.scheduler import DDPMScheduler
     from ddpm_edu.training import TrainConfig, Trainer, keep_memory
     target, settings = user_path(out, "out"), dict(locals())
@@ -177,7 +201,7 @@ def train(
     if check and hasattr(dataset, "check"): dataset.check()
     config.workers = helpful_workers(dataset) if workers == -1 else workers
     torch.manual_seed(seed)
-    unet = fitted(dataset.shape)
+    unet = fitted(dataset.shape, rows_for(dataset, config))
     trainer = Trainer(unet, DDPMScheduler(), dataset, target, config)
     keep_memory()
     announce(trainer, unet, dataset)
@@ -211,12 +235,13 @@ def open_data(
 # %% ../nbs/appendix/E_command_line.ipynb #c1i0000e
 def fitted(
     shape:tuple[int, int, int],  # of an image, (C, H, W)
+    classes:int|None=None,       # how many it is told, "none" among them; None: it is not
 )->Any:                          # `UNet`
     "The small network of chapter 5 for images of this shape."
     from ddpm_edu.unet import UNet, unet_config
     C, H, W = shape
     size = H if H == W else (H, W)
-    ours = {"sample_size": size, "in_channels": C, "out_channels": C}
+    ours = dict(sample_size=size, in_channels=C, out_channels=C, num_class_embeds=classes)
     return UNet(**{**unet_config("fashion-mnist"), **ours})
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i00005
@@ -225,7 +250,8 @@ def announce(trainer:Any, unet:Any, dataset:Any)->None:
     C, H, W = dataset.shape
     c, kind = trainer.config, "gray" if C == 1 else "color"
     parameters = sum(p.numel() for p in unet.parameters())
-    print(f"{len(dataset):,} {kind} images of {W}x{H} from {dataset.source}; a network with "
+    told = f" in {len(trainer.classes)} classes" if trainer.classes else ""
+    print(f"{len(dataset):,} {kind} images of {W}x{H}{told} from {dataset.source}; a network with "
           f"{parameters:,} parameters on {trainer.accelerator.device}; {c.steps:,} steps of "
           f"{c.batch_size} images", flush=True)
     step, times = trainer.train_step, []
@@ -239,6 +265,7 @@ def announce(trainer:Any, unet:Any, dataset:Any)->None:
         return step()
     trainer.train_step = timed
 
+# %% ../nbs/appendix/E_command_line.ipynb #6d79ae51
 def duration(
     seconds:float,
 )->str:

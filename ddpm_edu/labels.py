@@ -6,11 +6,12 @@ Guidance*, 2022, section 3.1. 5 minutes to read, 5 seconds to run."""
 
 # %% auto #0
 __all__ = ['CLASSES', 'DroppedLabels', 'rows_of', 'class_names', 'check_classes', 'with_none',
-           'label_digest', 'class_numbers']
+           'label_digest', 'rows_for', 'names_in', 'class_numbers']
 
 # %% ../nbs/appendix/P3_labels.ipynb #37691bd2
-import zlib
+import json, zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ def class_names(
     labels, names = getattr(dataset, "labels", None), tuple(getattr(dataset, "classes", ()))
     where = getattr(dataset, "source", type(getattr(dataset, "items", dataset)).__name__)
     if labels is None:
-        raise ValueError(f"labels=True, but the images from {where} have no labels: a folder needs "
+        raise ValueError(f"labels=True, but the images from {where} have no labels; a folder needs "
             "a folder for each class, with every picture in one; an ImageDataset takes labels=; "
             "items of other data sets must be (image, label), or dicts with a 'label'")
     labels = torch.as_tensor(labels, device="cpu")
@@ -79,8 +80,7 @@ def check_classes(
         raise ValueError(f"labels must be True for a network that is told the class "
             f"(num_class_embeds={rows}): pass TrainConfig(labels=True), or build the network "
             "without num_class_embeds")
-    names = class_names(dataset)
-    wanted = len(names) + drops
+    names, wanted = class_names(dataset), rows_for(dataset, recipe)
     if rows is not None and (rows == wanted if drops else rows >= wanted): return names
     why = f"{len(names)} classes{', and one for dropped labels' if drops else ''}"
     raise ValueError(f"the network's num_class_embeds is {rows}, but labels=True needs {wanted} "
@@ -100,6 +100,25 @@ def label_digest(
     numbers = torch.as_tensor(dataset.labels, device="cpu").long()
     digest = f"{zlib.crc32(numbers.contiguous().numpy()):08x}"
     return dict(classes=list(getattr(dataset, "classes", ())), labels=digest)
+
+# %% ../nbs/appendix/P3_labels.ipynb #d9a68e13
+def rows_for(
+    dataset,                 # images with labels
+    recipe,                  # a `TrainConfig`
+)->int|None:                 # None: it is told no class
+    "The `num_class_embeds` that a network needs: the classes, and one for what is dropped."
+    if not recipe.labels: return None
+    return len(class_names(dataset)) + (recipe.label_dropout > 0)
+
+def names_in(
+    folder:str|Path,         # of a pipeline
+)->list[str]:                # in the order of the network's table; []: it does not say
+    "What a pipeline's classes are called."
+    path = Path(folder)/CLASSES
+    try: names = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    except ValueError: names = None
+    if isinstance(names, list) and all(isinstance(n, str) for n in names): return names
+    raise ValueError(f"{path} is damaged: it must be a list of names; name a class by its number")
 
 # %% ../nbs/appendix/P3_labels.ipynb #15e92274
 def class_numbers(

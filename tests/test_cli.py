@@ -85,6 +85,8 @@ MISTAKES = [
     (("train", "--out", "o", "--mixed-precision", "fp8"), "--mixed-precision must be one of"),
     (("train", "--out", "o", "--ema-decay", "2"), "--ema-decay must be"),
     (("train", "--out", "o", "--lr", "-1"), "--lr must be"),
+    (("train", "--out", "o", "--label-dropout", "1"), "--label-dropout must be"),
+    (("sample", "--label", "Bag"), "--label 'Bag' needs a model that was told the classes"),
     (("train", "--out", "o", "--data", ".", "--size", "30"), "--size must be a multiple of 4"),
     (("train", "--out", "o", "--data", ".", "--channels", "2"), "--channels must be 1 (gray)"),
 ]
@@ -95,6 +97,30 @@ def test_mistakes_are_one_line_about_options(tmp_path, args, message):
     done = run(*args, cwd=tmp_path)
     assert is_one_sentence(done, message), done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_classes_by_their_names(tmp_path):
+    "A folder of class folders is trained on; a class is asked for by its name, as its number."
+    for i, name in enumerate(("boots", "shirts")):
+        (tmp_path/"data"/name).mkdir(parents=True)
+        for k in range(4): Image.new("L", (8, 8), 100*i + k).save(tmp_path/"data"/name/f"{k}.png")
+    args = ("train", "--data", "data", "--size", 8, "--steps", 2, "--batch-size", 4)
+    for more in ((), ("--resume", "--steps", 3)):
+        done = run(*args, "--labels", "--sample-every", 1, "--out", "model", *more, cwd=tmp_path)
+        assert done.returncode == 0 and "8 gray images of 8x8 in 2 classes" in done.stdout, done
+    assert json.loads((tmp_path/"model"/"classes.json").read_text()) == ["boots", "shirts", "none"]
+    for label in ("shirts", "1", "none"):
+        done = run("sample", "--model", "model", "--n", 2, "--steps", 2, "--label", label,
+            "--out", f"{label}.png", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    drawn = [(tmp_path/f"{label}.png").read_bytes() for label in ("shirts", "1", "none")]
+    assert drawn[0] == drawn[1] != drawn[2]
+    done = run("sample", "--model", "model", "--label", "shrits", cwd=tmp_path)
+    assert is_one_sentence(done, "--label must be one of 'boots'", "Did you mean 'shirts'?")
+    done = run(*args, "--out", "model", "--resume", cwd=tmp_path)
+    assert is_one_sentence(done, "labels was True"), done.stderr
+    done = run(*args[:-2], "--labels", "--out", "flat", "--data", "data/boots", cwd=tmp_path)
+    assert is_one_sentence(done, "--labels, but", "a folder for each class"), done.stderr
 
 
 def test_unknown_option_is_a_usage_error(tmp_path):

@@ -43,8 +43,8 @@ def network(seed=0, **options):
 
 def trainer(out, unet=None, data=None, T=1000, **options):
     "A run of four steps."
-    given = dict(steps=4, batch_size=8, log_every=1, checkpoint_every=2, warmup_steps=0, labels=True)
-    config = TrainConfig(**{**given, **options})
+    given = dict(steps=4, batch_size=8, log_every=1, checkpoint_every=2, warmup_steps=0)
+    config = TrainConfig(**{**given, "labels": True, **options})
     data = shades() if data is None else data
     return Trainer(unet or network(), DDPMScheduler(T), data, out, config, cpu=True,
         progress_bar=False)
@@ -195,8 +195,9 @@ def test_a_run_with_other_labels_is_not_resumed(tmp_path):
     swapped, renamed = shades(), shades()
     swapped.labels = 2 - swapped.labels
     renamed.classes = ("a", "b", "c")
+    plain = network(num_class_embeds=None)
     for words, options in (("label_dropout was 0.1 .* is 0.2 now", dict(label_dropout=0.2)),
-            ("labels was True .* is False", dict(labels=False, unet=network(num_class_embeds=None))),
+            ("labels was True .* is False", dict(labels=False, unet=plain)),
             ("the data's labels was", dict(data=swapped)),
             ("the data's classes was .*'dark'.* is .*'a'", dict(data=renamed))):
         with pytest.raises(ValueError, match=words): trainer(tmp_path, **options).train(resume=True)
@@ -251,7 +252,7 @@ def test_a_folder_of_class_folders(tmp_path):
     run = trainer(tmp_path/"out", network(num_class_embeds=3), data)
     assert run.classes == ("boots", "shirts") and "classes: 2, 10% of the" in run.describe()
     flat = ImageFolder(tmp_path/"data"/"boots", 8, 1)
-    with pytest.raises(ValueError, match="boots have no labels: a folder needs a folder for each"):
+    with pytest.raises(ValueError, match="boots have no labels; a folder needs a folder for each"):
         trainer(tmp_path/"flat", network(num_class_embeds=3), flat, batch_size=4)
 
 

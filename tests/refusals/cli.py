@@ -37,8 +37,26 @@ def folder_named(folder, name):
     return check_output(f"{folder}/{name}")
 
 
+def told(folder, label, names=None):
+    "Draw with a model that was told three classes, and perhaps knows their names."
+    model = Path(folder)/"model"
+    net = UNet(**{**unet_config("tiny"), "num_class_embeds": 3})
+    DDPMPipeline(net, DDPMScheduler()).save_pretrained(model)
+    if names: (model/"classes.json").write_text(names)
+    return draw(folder, model=str(model), label=label)
+
+
 ROWS = [
     # call, error, words of the message
+    ("draw('{tmp}', label='Bag')", ValueError,
+     ("label='Bag' needs a model that was told the classes", "labels=True")),
+    ("told('{tmp}', '3')", ValueError, "class_labels must be between 0 and 2"),
+    ("told('{tmp}', 'bag')", ValueError, "label must be one of '0', '1', '2'; got 'bag'"),
+    ("told('{tmp}', 'boots', '[\"boot\", \"bag\", \"none\"]')", ValueError,
+     ("label must be one of 'boot', 'bag', 'none'", "Did you mean 'boot'?")),
+    ("told('{tmp}', 'bag', '{}')", ValueError, ("classes.json is damaged", "by its number")),
+    ("learn('{tmp}', labels=True)", ValueError, ("have no labels", "a folder for each class")),
+    ("learn('{tmp}', labels=True, label_dropout=1.)", ValueError, "label_dropout must be"),
     ("check_output('{tmp}/a.txt')", ValueError, ("out must end in one of", ".png", "a.txt")),
     ("check_output('{tmp}')", ValueError, "for example samples.png"),
     ("check_output('{tmp}/no/a.png')", FileNotFoundError, "there is no folder"),
