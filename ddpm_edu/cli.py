@@ -21,7 +21,8 @@ OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "
                "class_labels": "label"}
 # the options of `train` that `TrainConfig` has, too
 SETTINGS = ("steps", "batch_size", "lr", "warmup_steps", "ema_decay", "seed", "mixed_precision",
-            "checkpoint_every", "sample_every", "held_out", "labels", "label_dropout")
+            "checkpoint_every", "sample_every", "held_out", "labels", "label_dropout",
+            "accumulate", "gradient_checkpointing", "compile")
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
 def check_output(
@@ -164,6 +165,7 @@ def train(
     out:str="",                  # folder for checkpoints and, in the end, the pipeline; is needed
     steps:int=10_000,            # optimizer steps
     batch_size:int=64,           # images per step
+    accumulate:int=1,            # in so many parts, for less memory and the same result
     lr:float=1e-3,               # highest learning rate
     warmup_steps:int=500,        # the learning rate rises over so many steps
     ema_decay:float=0.9995,      # of the moving average of the weights
@@ -175,7 +177,9 @@ def train(
     seed:int=0,                  # of the first weights, the order, the timesteps and the noise
     labels:bool=False,           # tell the network the class; a folder has a folder for each class
     label_dropout:float=0.1,     # this share of the labels is left out, so that it can do without
-    mixed_precision:str="no",    # "no", "fp16" or "bf16"
+    gradient_checkpointing:bool=False,   # compute activations again, for less memory
+    compile:bool=False,          # let torch.compile write faster code for the network
+    mixed_precision:str="no",    # "no", "bf16", or, on a GPU, "fp16"
     checkpoint_every:int=500,    # steps between checkpoints
     sample_every:int=1000,       # steps between sample grids, in OUT/samples; 0: none
     held_out:int=0,              # images not trained on; the checkpoint that is best on them stays

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .checks import check_bool, check_choice, check_int, check_names, check_number
 from .folders import user_path
 from .images import numbers_of
+from .scaling import check_scales
 from .scheduler import DDPMScheduler
 from .variational_bound import LOSSES
 
@@ -68,6 +69,7 @@ def check_recipe(
     check_choice("decay", c.decay, ("cosine", "constant"))
     check_choice("mixed_precision", c.mixed_precision, ("no", "fp16", "bf16"))
     check_choice("loss", c.loss, LOSSES)
+    check_scales(c)
 
 # %% ../nbs/appendix/N_runs.ipynb #fdaaf40b
 class Recipe:
@@ -95,6 +97,7 @@ def check_batches(
     batch_size:int,              # images in a step
     images:int,                  # how many there are
     processes:int=1,             # how many share a batch
+    parts:int=1,                 # in how many parts each of them takes its share: accumulate
 )->None:
     "Refuse a batch that is larger than the data, or cannot be shared."
     if images < batch_size:
@@ -103,6 +106,9 @@ def check_batches(
     if batch_size % processes:
         raise ValueError(f"batch_size must be a multiple of the {processes} processes, "
             f"got {batch_size}")
+    if batch_size//processes % parts:
+        raise ValueError(f"accumulate must divide the batch of a process, {batch_size//processes} "
+            f"images (batch_size/processes), got {parts}")
 
 def room_for(
     unet:nn.Module,              # the network

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from . import variational_bound as bound
 from .checkpoints import best_average, checkpoints
-from .checks import check_bool, check_int
+from .checks import check_bool, check_choice, check_int
 from .feeding import feed_of, generator_of
 from .images import as_dataset
 from .labels import CLASSES, check_classes, with_none
@@ -28,6 +28,7 @@ from .resuming import Resumable
 from .runs import apart, check_batches, check_fit, check_out, description
 from .runs import Progress, Recipe, RunLog, hold_out, keep_memory, recipe_of, room_for
 from .runs import stop_on_signal, told
+from .scaling import Scales, compiled, engine, micro_batches, recomputing
 from .scheduler import DDPMScheduler
 
 # %% ../nbs/07_training.ipynb #adb86b91
@@ -42,12 +43,15 @@ def training_loss(
     noise:Tensor,                # standard normal, like `x0`
     kind:str="simple",           # "simple": (14); "vlb": (12); "mu": distance of the means
     class_labels:Tensor|None=None,       # class numbers, (B,), for a network that is told them
-)->Tensor:                       # scalar, at least float32
-    r"$L_\mathrm{simple}$, (14), or another loss of chapter 2: its mean over the batch."
+    reduction:str="mean",        # "mean" over the batch, or "none"
+)->Tensor:                       # scalar, or (B,); at least float32
+    r"$L_\mathrm{simple}$, (14), or another loss of chapter 2."
     c, schedule = scheduler.config, scheduler.schedule
     if class_labels is not None: model = partial(model, class_labels=class_labels)
-    return bound.training_loss(
-        model, schedule, x0, t, noise, kind, c.prediction_type, c.variance_type).mean()
+    check_choice("reduction", reduction, ("mean", "none"))
+    losses = bound.training_loss(                                      # (B,)
+        model, schedule, x0, t, noise, kind, c.prediction_type, c.variance_type)
+    return losses.mean() if reduction == "mean" else losses
 
 # %% ../nbs/07_training.ipynb #4930968a
 def draw_batch(
@@ -79,7 +83,7 @@ def ema_weights(
 
 # %% ../nbs/07_training.ipynb #9a423aea
 @dataclass
-class TrainConfig(Recipe):
+class TrainConfig(Scales, Recipe):
     "What a run needs besides network, schedule and data; for a laptop, the paper's in brackets."
     steps:int=10_000             # number of optimizer steps (800,000)
     batch_size:int=64            # images per step, on all devices together (128)
@@ -90,7 +94,7 @@ class TrainConfig(Recipe):
     weight_decay:float=0.        # of AdamW; 0 makes it Adam (0)
     grad_clip:float=1.           # longest gradient, as a Euclidean norm (1, in the authors' code)
     ema_decay:float=0.9995       # of the moving average of the weights (0.9999)
-    mixed_precision:str="no"     # "no", "fp16" or "bf16"
+    mixed_precision:str="no"     # "no", "bf16", or, on a GPU, "fp16"
     seed:int=0                   # of the data's order, the timesteps and the noise
     log_every:int=50             # steps between entries of the history
     checkpoint_every:int=1000    # steps between checkpoints
@@ -133,27 +137,27 @@ class Trainer(Resumable):
         cpu:bool=False,          # use the CPU even if there is a GPU?
         progress_bar:bool=True,  # show one?
     ):
-        from accelerate import Accelerator
         self.config = c = recipe_of(config, TrainConfig)
         self.dataset, self.held = hold_out(whole := as_dataset(dataset), c.held_out)
         self.scheduler, self.network = scheduler, unet
+        self.progress_bar = check_bool("progress_bar", progress_bar)
         check_fit(unet, scheduler, getattr(self.dataset, "shape", None))
         check_batches(c.batch_size, len(self.dataset))
         self.classes = check_classes(unet, whole, c)
-        self.progress_bar = check_bool("progress_bar", progress_bar)
         self.out = check_out(out, room_for(unet, c.keep_checkpoints + bool(c.held_out)))
         self.state, self.settings, cpu = Progress(), {}, check_bool("cpu", cpu)
         with apart(self.settings):
-            self.accelerator = Accelerator(mixed_precision=c.mixed_precision, cpu=cpu)
-            check_batches(c.batch_size, len(self.dataset), self.accelerator.num_processes)
-            weights = unet.train().parameters()
-            optimizer = torch.optim.AdamW(weights, lr=c.lr, weight_decay=c.weight_decay)
-            self.ema = ema_weights(unet, c.ema_decay).to(self.accelerator.device)
-            self.unet, self.optimizer = self.accelerator.prepare(unet, optimizer)
-            self.accelerator.register_for_checkpointing(self.ema, self.state)
-            self.is_main = self.accelerator.is_main_process      # of several processes
+            self.accelerator = a = engine(c, self.out, cpu)
+            check_batches(c.batch_size, len(self.dataset), a.num_processes, c.accumulate)
+            adam = torch.optim.AdamW(unet.train().parameters(), c.lr, weight_decay=c.weight_decay)
+            self.ema = ema_weights(unet, c.ema_decay).to(a.device)
+            recomputing(unet, c.gradient_checkpointing)
+            self.unet, self.optimizer = a.prepare(unet, adam)
+            self.fast = compiled(self.unet, c.compile, a.device.type)          # the same weights
+            a.register_for_checkpointing(self.ema, self.state)
+            self.is_main = a.is_main_process                     # of several processes
         self.journal = RunLog(self.out, self.is_main)
-        self.feed = feed_of(self.dataset, len(scheduler), c, self.accelerator, unet)
+        self.feed = feed_of(self.dataset, len(scheduler), c, a, unet)
 
     def describe(self)->str:             # a few lines
         "The network, the images, the steps and the folder, before the work begins."
@@ -170,17 +174,34 @@ class Trainer(Resumable):
         dtype = next(p.dtype for p in self.network.parameters() if p.requires_grad)
         with apart(self.settings):
             x0, t, noise, *labels = (v.to(a.device, non_blocking=True) for v in self.feed(step))
-            x0, noise = x0.to(dtype), noise.to(dtype)
             for group in self.optimizer.param_groups: group["lr"] = c.lr_at(step)
-            seen = x0, t, noise, c.loss, *labels
-            with a.autocast(): loss = training_loss(self.unet, self.scheduler, *seen)
-            a.backward(loss)
+            losses = self.gradient(x0.to(dtype), t, noise.to(dtype), *labels)          # (B,)
             length = a.clip_grad_norm_(self.unet.parameters(), c.grad_clip)
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.ema.update_parameters(a.unwrap_model(self.unet))
             self.state.step += 1
-            return a.reduce(loss.detach(), "mean"), length
+            return a.reduce(losses.mean(), "mean"), length
+
+    def gradient(self,
+        *seen:Tensor,                # what the feed hands out: x0, t, noise, perhaps labels
+    )->Tensor:                       # loss of each image, (B,)
+        """Line 5 of Algorithm 1: leave the gradient of the mean loss in the weights, part by part.
+
+        Args:
+            *seen: what the feed hands out: x0, t, noise, perhaps labels
+        Returns:
+            loss of each image, (B,)
+        """
+        a, c, losses = self.accelerator, self.config, []
+        for part, last in micro_batches(seen, c.accumulate):
+            x0, t, noise, *labels = part
+            with nullcontext() if last else a.no_sync(self.unet):
+                given = x0, t, noise, c.loss, *(labels or [None]), "none"
+                with a.autocast(): each = training_loss(self.fast, self.scheduler, *given)
+                a.backward(each.mean()/c.accumulate)
+            losses.append(each.detach())
+        return torch.cat(losses)
 
     def train(self,
         resume:bool=False,           # go on from the newest checkpoint in `out`, if there is one?

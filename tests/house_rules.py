@@ -18,7 +18,7 @@ FLOORS = {name: floor for floor, names in enumerate((
     "variational_bound score_matching hub weight_files folders labels explorer unet_options "
     "model_index",
     "weights data scheduler explorers_formulas pipeline_mixin book feeding hub_pictures",
-    "unet explorers",
+    "unet explorers scaling",
     "pipeline checkpoints runs",
     "resuming bits",
     "training evaluation many",
