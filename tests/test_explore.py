@@ -26,6 +26,7 @@ shown_in = {
     "05_unet": ["unet"],
     "06_pipeline": ["sampler"],
     "07_training": ["bound"],
+    "08_evaluation": ["distance"],
     "11_speed": ["roof"],
     "appendix/C1_explorer": ["point"],
     "appendix/C2_explorers_formulas": ["forward"],
