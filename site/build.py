@@ -94,6 +94,9 @@ def in_html(text):
     return re.sub(r"\$([^$]+)\$", lambda m: draw(m[1]), text)
 
 
+TAG = r"^# (?:claims|proves): .*\n?"
+
+
 def code_for_readers(cell):
     "A code cell without its directives, or None if it is for nbdev only."
     directives = " ".join(re.findall(r"^#\|(.*)", cell.source, re.M))
@@ -106,6 +109,7 @@ def code_for_readers(cell):
         cell.metadata["tags"] = ["hide-cell" if all_of_it else "hide-input"]
         cell.metadata["mystnb"] = {"code_prompt_show": f"Show {what}",
                                    "code_prompt_hide": f"Hide {what}"}
+    else: cell.source = re.sub(TAG, "", cell.source, flags=re.M)       # G lists the tags
     for out in markdown_outputs([cell]):
         out.data["text/markdown"] = links("".join(out.data["text/markdown"]))
     return cell if cell.source else None

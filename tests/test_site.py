@@ -60,6 +60,16 @@ def test_readers_do_not_see_directives():
         for c in exported: assert c.source.split("\n", 1)[1].strip() in text
 
 
+def test_readers_see_a_tag_only_where_it_names_what_is_checked():
+    from nbformat.v4 import new_code_cell
+    code = "# proves: eq-3\n# claims: it falls\nx = 1  # claims: no tag\nassert x"
+    shown = build.code_for_readers(new_code_cell(code))
+    assert shown.source == "x = 1  # claims: no tag\nassert x"
+    folded = new_code_cell(code, metadata={"jupyter": {"source_hidden": True}})
+    assert build.code_for_readers(folded).source == code
+    assert build.code_for_readers(new_code_cell("# claims: it falls")) is None
+
+
 def test_a_folded_cell_says_what_it_holds():
     "An answer's code is folded with what it prints, or it would give the answer away."
     said = {
