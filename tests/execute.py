@@ -12,6 +12,18 @@ from nbclient import NotebookClient
 from house_rules import notebooks, root
 
 VIEW = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+
+
+def drop_bars(nb):
+    "Leave out progress bars: of all widgets, a page without a kernel needs the explorers alone."
+    state = nb.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    def is_bar(output):
+        if VIEW not in output.get("data", {}): return False
+        known = state.get(output["data"][VIEW]["model_id"], {}).get("state", {})
+        return "ddpm-explorer" not in (known.get("_dom_classes") or ())
+    for cell in nb.cells:
+        if "outputs" in cell: cell.outputs = [o for o in cell.outputs if not is_bar(o)]
 
 
 def execute(path):
@@ -19,6 +31,7 @@ def execute(path):
     nb = nbformat.read(path, 4)
     start = time.monotonic()
     NotebookClient(nb, timeout=900, resources={"metadata": {"path": str(path.parent)}}).execute()
+    drop_bars(nb)
     if not any(VIEW in o.get("data", {}) for c in nb.cells for o in c.get("outputs", [])):
         nb.metadata.pop("widgets", None)                     # of progress bars that have gone
     nbformat.write(nb, path)

@@ -203,3 +203,12 @@ def test_the_script_lies_in_the_package():
     script = explorer.naming_script()
     assert "ariaLabel" in script and "\n" not in script and "//" not in script
     assert not {"'", '"'} & set(script)
+
+
+def test_saved_notebooks_show_no_progress_bars():
+    "They would stay at nought on every page; the site takes each saved widget for an explorer."
+    for path in sorted(nbs.rglob("*.ipynb")):
+        if ".ipynb_checkpoints" in path.parts: continue
+        name = path.relative_to(nbs).with_suffix("").as_posix()
+        state, shown = saved(name)
+        for panel in shown: assert "ddpm-explorer" in state[panel]["state"]["_dom_classes"], name
