@@ -63,14 +63,19 @@ def vendor(folder):
     shutil.rmtree(folder/"node_modules")
 
 
+CARDS = {"fashion-mnist": "model_card", "fashion-mnist-classes": "model_card_classes"}
+
+
 def links(text):
     "Anchors as JupyterLab writes them become those of the site; so do files outside the book."
     anchor = r"(\]\([^)\s#]*\.ipynb)#([^)\s]*)\)"
     text = re.sub(anchor, lambda m: f"{m[1]}#{slug(m[2])})", text)
     text = re.sub(r"\]\((\.\./)*index\.ipynb\)", "](/index.md)", text)
     text = re.sub(r"\[([^\]]*)\]\((\.\./)*[A-Z]+\.md\)", r"\1", text)       # in the sources only
-    card = r"\]\((\.\./)+ddpm_edu/assets/fashion-mnist/README\.md\)"
-    return re.sub(card, "](/model_card.md)", text)
+    for model, page in CARDS.items():
+        card = rf"\]\((\.\./)+ddpm_edu/assets/{model}/README\.md\)"
+        text = re.sub(card, f"](/{page}.md)", text)
+    return text
 
 
 def numbered(text):
@@ -213,13 +218,14 @@ def notebook(src, name, url):
     shutil.copyfile(nbs/f"{name}.ipynb", src/"_notebooks"/f"{name}.ipynb")
 
 
-def model_card(src):
-    "The card of the model that ships, with its pictures."
-    card = root/"ddpm_edu"/"assets"/"fashion-mnist"
-    for picture in card.glob("*.png"): shutil.copyfile(picture, src/picture.name)
-    text = re.sub(r"\A---\n.*?\n---\n", "", (card/"README.md").read_text(), flags=re.S)
-    if not text.lstrip().startswith("# "): text = f"# The model that ships\n\n{text}"
-    (src/"model_card.md").write_text(text)
+def model_cards(src):
+    "The cards of the models that ship, with their pictures."
+    for model, page in CARDS.items():
+        card = root/"ddpm_edu"/"assets"/model
+        for picture in card.glob("*.png"): shutil.copyfile(picture, src/picture.name)
+        text = re.sub(r"\A---\n.*?\n---\n", "", (card/"README.md").read_text(), flags=re.S)
+        if not text.lstrip().startswith("# "): text = f"# The model that ships\n\n{text}"
+        (src/f"{page}.md").write_text(text)
 
 
 def assignments(src):
@@ -294,7 +300,7 @@ def trees(names):
         tree("The book", [*numbered, "assignments"]),
         tree("Appendix", [f"{lettered(n)} <{n}>" for n in appendix]),
         tree("The school", school),
-        tree("Reference", ["api/index", "model_card"])])
+        tree("Reference", ["api/index", *CARDS.values()])])
 
 
 def front_page(src, names):
@@ -349,7 +355,7 @@ def sources(src, url, progress):
     names = page_names()
     for name in progress.over("preparing pages", names): notebook(src, name, url)
     shutil.copytree(nbs/"images", src/"images")
-    model_card(src)
+    model_cards(src)
     assignments(src)
     shutil.copytree(here/"static", src/"_static", dirs_exist_ok=True)
     beside = shutil.ignore_patterns("*.json", "*.js", "node_modules")
