@@ -147,7 +147,7 @@ class Trainer(Resumable):
         self.out = check_out(out, room_for(unet, c.keep_checkpoints + bool(c.held_out)))
         self.state, self.settings, cpu = Progress(), {}, check_bool("cpu", cpu)
         with apart(self.settings):
-            self.accelerator = a = engine(c, self.out, cpu)
+            self.accelerator = a = engine(c, cpu)
             check_batches(c.batch_size, len(self.dataset), a.num_processes, c.accumulate)
             adam = torch.optim.AdamW(unet.train().parameters(), c.lr, weight_decay=c.weight_decay)
             self.ema = ema_weights(unet, c.ema_decay).to(a.device)

@@ -7,6 +7,7 @@ one before; `classes` makes "fashion-mnist-classes" from those of `third`. Add `
 what a run made in half precision to RUNS/packed. Stopped with Ctrl-C or killed, the same command
 goes on. All of Fashion-MNIST is needed."""
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 
 from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
 from ddpm_edu.data import load_fashion_mnist
+from ddpm_edu.labels import CLASSES
 from ddpm_edu.training import TrainConfig, Trainer
 from ddpm_edu.unet import unet_config
 
@@ -39,13 +41,25 @@ def network(name, start, out):
     return new
 
 
-def pack(made, to):
-    "The pipeline in half precision, with its history and recipe."
-    pipe = DDPMPipeline.from_pretrained(made)
+def joined(name, out):
+    "Histories and recipes of a run and of those that it began from, the first of them first."
+    before = RUNS[name][0]
+    history, recipes = joined(before, out) if before else ([], [])
+    last = history[-1] if history else dict(step=0, images=0, seconds=0.)
+    for entry in json.loads((out/name/"history.json").read_text()):
+        more = {key: round(entry[key] + last[key], 2) for key in ("step", "images", "seconds")}
+        history.append({**entry, "run": len(recipes) + 1, **more})
+    return history, [*recipes, json.loads((out/name/"training.json").read_text())]
+
+
+def pack(name, out):
+    "The pipeline in half precision, with the histories and recipes of all its runs."
+    pipe, to = DDPMPipeline.from_pretrained(out/name), out/"packed"/name
     pipe.unet.half()
     pipe.save_pretrained(to)
-    for note in ("history.json", "training.json", "classes.json"):
-        if (made/note).exists(): shutil.copy(made/note, to/note)
+    for note, content in zip(("history.json", "training.json"), joined(name, out)):
+        (to/note).write_text(json.dumps(content, indent=1) + "\n")
+    if (out/name/CLASSES).exists(): shutil.copy(out/name/CLASSES, to/CLASSES)
 
 
 def main():
@@ -60,7 +74,7 @@ def main():
         config = TrainConfig(checkpoint_every=250, **recipe)
         net = network(name, start, a.out)
         Trainer(net, DDPMScheduler(), images, a.out/name, config, cpu=True).train(resume=True)
-        if a.pack: pack(a.out/name, a.out/"packed"/name)
+        if a.pack: pack(name, a.out)
 
 
 if __name__ == "__main__": main()
