@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -421,11 +422,10 @@ def build(out, repository=""):
     if out.exists() and any(out.iterdir()) and not (out/"objects.inv").exists():
         raise SystemExit(f"{out} holds other files: name a new folder, or one that an earlier "
                          "build has made")
-    work, progress = here/"_source", Progress()
-    src, html = work/"pages", work/"html"
-    shutil.rmtree(work, ignore_errors=True)
-    src.mkdir(parents=True)
-    try:
+    progress = Progress()
+    with tempfile.TemporaryDirectory(prefix="ddpm-site-") as work:    # two builds never meet in it
+        src, html = Path(work)/"pages", Path(work)/"html"
+        src.mkdir()
         progress.say("looking for KaTeX")
         vendor(here/"_vendor")
         sources(src, address(repository), progress)
@@ -436,7 +436,6 @@ def build(out, repository=""):
         shutil.rmtree(out, ignore_errors=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(html, out)
-    finally: shutil.rmtree(work, ignore_errors=True)
 
 
 if __name__ == "__main__":

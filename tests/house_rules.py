@@ -40,7 +40,7 @@ def scripts():
     "Python that is not exported: tests, the site, the tools."
     folders = [root/"tests", root/"site", root/"nbs"]
     found = [p for f in folders for p in sorted(f.rglob("*.py"))] + sorted(root.glob("*.py"))
-    made = ("_source", "_build", "_vendor")
+    made = ("_build", "_vendor")
     found = [p for p in found if not LISTS.search(name_of(p))]
     return [p for p in found if not any(part in made for part in p.parts)]
 

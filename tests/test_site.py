@@ -36,6 +36,11 @@ needs_tools = pytest.mark.skipif(chromium is None or shutil.which("npm") is None
 notebooks = [p for p in sorted((root/"nbs").rglob("*.ipynb")) if not build.HIDDEN & set(p.parts)]
 
 
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process anyway")
+def test_these_tests_share_one_process(request):
+    assert request.node.nodeid.endswith("@test_site")
+
+
 def test_slugs_meet():
     "An anchor as JupyterLab writes it, and the heading that it means."
     headings = ("All steps at once: equation (4)", "How much noise: $\\sigma_t$",
