@@ -6,7 +6,7 @@
 __all__ = ['Bits', 'timestep_groups', 'digest', 'bits_per_dim']
 
 # %% ../nbs/08_bits.ipynb #e8000003
-import math, os, zlib
+import math, zlib
 from dataclasses import dataclass
 from pathlib import Path
 import torch
@@ -16,6 +16,7 @@ from .config import Output
 from .folders import user_path
 from .pipeline import evaluating
 from .randn import randn
+from .store import whole_file
 from .variational_bound import (LEARNED, VARIANCES,
     discretized_gaussian_log_likelihood, gaussian_kl, prediction, reverse_step)
 
@@ -100,9 +101,7 @@ def _begun(resume:Path, key:dict, generator:torch.Generator)->list[Tensor]:
 
 def _write(resume:Path, **state)->None:
     "The file appears when it is whole."
-    part = resume.with_name(f".{resume.name}.part")
-    torch.save(state, part)
-    os.replace(part, resume)
+    with whole_file(resume) as part: torch.save(state, part)
 
 # %% ../nbs/08_bits.ipynb #e8000012
 def _bits_terms(model, schedule, x0, t, noise, kind, clip, first)->Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from .checks import counted
 from .folders import user_path
+from .store import whole_file
 
 # %% ../nbs/appendix/E2_book.ipynb #626f6f05
 def book_folder()->Path:             # folder with the notebooks
@@ -107,11 +108,7 @@ def notebooks(
             if not same(path.read_bytes(), new): kept.append(str(name))
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(new)
-            os.replace(part, path)
-        finally: part.unlink(missing_ok=True)
+        with whole_file(path) as part: part.write_bytes(new)
         written += 1
     said = counted(written, "file")
     print(f"copied {said} to {target.resolve()}; open them with: jupyter lab {folder}")

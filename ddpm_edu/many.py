@@ -16,6 +16,7 @@ from .checks import check_int
 from .folders import user_path
 from .images import to_uint8
 from .plots import make_grid
+from .store import whole_file
 
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00011
 def image_seed(
@@ -39,30 +40,26 @@ def _note(folder:Path, what:dict)->None:
     "Say what the folder holds, or refuse one that holds something else."
     folder.mkdir(parents=True, exist_ok=True)
     note = folder/NOTE
-    if any(NOTE not in p.name for p in folder.iterdir()) and not note.exists():
+    found = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    if found and not note.exists():
         raise FileExistsError(f"out={str(folder)!r} holds other files; name an empty folder")
-    part = folder/f".{NOTE}.{os.getpid()}"
     if not note.exists():
-        part.write_text(json.dumps(what))
-        os.replace(part, note)
+        with whole_file(note) as part: part.write_text(json.dumps(what))
     _same(json.loads(note.read_text()), what, folder)
 
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00024
 def _write(image:torch.Tensor, path:Path)->None:
     "One image, (1, C, H, W) bytes; the name appears when the file is complete."
-    part = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    make_grid(image, pad=0).save(part)
-    os.replace(part, path)
+    with whole_file(path) as part: make_grid(image, pad=0).save(part)
 
 def _gather(folder:Path, n:int, out:Path)->None:
     "All images in one file; then their folder goes."
     import numpy as np
     from PIL import Image
     rows = [np.asarray(Image.open(folder/f"{i:06}.png")) for i in range(n)]
-    part = out.with_name(f".{out.stem}.{os.getpid()}.npz")
     images, note = np.stack(rows), (folder/NOTE).read_text()
-    np.savez(part, images.reshape(n, *images.shape[1:3], -1), note=note)       # `arr_0`, and it
-    os.replace(part, out)
+    with whole_file(out) as part:
+        np.savez(part, images.reshape(n, *images.shape[1:3], -1), note=note)       # `arr_0`, and it
     shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00023

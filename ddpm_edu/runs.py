@@ -11,7 +11,7 @@ __all__ = ['LOG', 'check_fit', 'check_recipe', 'Recipe', 'recipe_of', 'check_bat
            'keep_memory', 'apart']
 
 # %% ../nbs/appendix/N_runs.ipynb #45231f99
-import ctypes, json, math, os, shutil, signal, tempfile, threading, warnings
+import ctypes, json, math, shutil, signal, tempfile, threading, warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
@@ -24,6 +24,7 @@ from .folders import user_path
 from .images import numbers_of
 from .scaling import check_scales
 from .scheduler import DDPMScheduler
+from .store import whole_file
 from .variational_bound import LOSSES
 
 # %% ../nbs/appendix/N_runs.ipynb #10abff18
@@ -290,17 +291,13 @@ class RunLog:
     )->None:
         "Make the log say what the checkpoint knows, and nothing of what is to be done again."
         if not self.active: return
-        part = self.path.with_name(f".{LOG}.part")
         try:
             old = self.path.read_bytes().splitlines() if self.path.is_file() else []
             new = agreeing(old, step, history)
             if new == old: return
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(b"".join(line + b"\n" for line in new))
-            os.replace(part, self.path)
-        except OSError as e:
-            self.complain(e)
-            part.unlink(missing_ok=True)
+            with whole_file(self.path) as part: part.write_bytes(b"".join(x + b"\n" for x in new))
+        except OSError as e: self.complain(e)
 
 # %% ../nbs/appendix/N_runs.ipynb #5bd394e9
 def agreeing(

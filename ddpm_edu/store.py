@@ -7,7 +7,7 @@ Section: none, this is plumbing. 5 minutes to read, 2 seconds to run."""
 __all__ = ['WEIGHTS_NAME', 'KIND', 'SHARD', 'MANIFEST', 'REASONS', 'STAGE', 'MAX_JSON',
            'variant_of', 'locked', 'publish', 'finish_saving', 'publish_or_undo',
            'flush', 'seal', 'expand', 'cannot_save', 'made_folder', 'stage_in',
-           'staged_folder', 'read_json', 'own_file']
+           'staged_folder', 'whole_file', 'read_json', 'own_file']
 
 # %% ../nbs/appendix/D2_store.ipynb #4d82b8af
 import errno, json, os, re, shutil, tempfile
@@ -203,6 +203,19 @@ def staged_folder(
                 ready = folder/stage.name.replace("saving", "ready")
                 with locked(folder): publish_or_undo(stage.rename(ready), folder)
     except OSError as e: raise cannot_save(folder, e) from e
+
+# %% ../nbs/appendix/D2_store.ipynb #d2w00002
+@contextmanager
+def whole_file(
+    path,                # where the file shall be in the end; its folder exists
+)->Iterator[Path]:       # where to write it
+    "Write one file so that its name appears when it is complete, and what was there stays if not."
+    path = Path(path)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/appendix/D2_store.ipynb #650381ef
 MAX_JSON = 2**24             # bytes; a larger file is taken for a mistake
