@@ -90,6 +90,9 @@ class Resumable:
         "Load a checkpoint; a damaged one and another run's are refused."
         notes = read_notes(folder)
         said = check_same(folder, notes, (asdict(self.config), self.about()))
+        if (done := int(folder.name[-8:])) > self.config.steps:
+            raise ValueError(f"steps={self.config.steps} is less than the {done} steps that {folder} "
+                             f"has made; set steps={done} or more, or name another folder")
         with reading(folder), apart(self.settings): self.accelerator.load_state(str(folder))
         self.check_health()
         return said + self.new_rate(notes[0])

@@ -201,6 +201,8 @@ def test_a_finished_run_can_be_continued_with_more_steps(tmp_path):
     assert "learning rate" not in str(said[0].message)                # it is constant
     assert [h["step"] for h in entries] == [1, 2, 3, 4, 5]
     assert len(make(5).train(resume=True)) == 5                       # nothing left to do
+    with pytest.raises(ValueError, match="steps=4 is less than the 5 steps that .* has made"):
+        make(4).train(resume=True)
 
 
 def test_more_steps_take_the_rate_of_the_longer_run_and_say_so(tmp_path):
