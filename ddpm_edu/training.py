@@ -28,7 +28,8 @@ from .resuming import Resumable
 from .runs import apart, check_batches, check_fit, check_out, description
 from .runs import Progress, Recipe, RunLog, hold_out, keep_memory, recipe_of, room_for
 from .runs import stop_on_signal, told
-from .scaling import Scales, compiled, engine, micro_batches, recomputing
+from .scaling import Scales, band_means, compiled, engine, in_bands, micro_batches
+from .scaling import recomputing
 from .scheduler import DDPMScheduler
 
 # %% ../nbs/07_training.ipynb #adb86b91
@@ -181,7 +182,9 @@ class Trainer(Resumable):
             self.optimizer.zero_grad()
             self.ema.update_parameters(a.unwrap_model(self.unet))
             self.state.step += 1
-            return a.reduce(losses.mean(), "mean"), length
+            said = a.reduce(in_bands(losses, t, len(self.scheduler)), "mean")       # one message
+            self.state.bands = self.state.bands.to(said) + said[1:]
+            return said[0], length
 
     def gradient(self,
         *seen:Tensor,                # what the feed hands out: x0, t, noise, perhaps labels
@@ -206,7 +209,7 @@ class Trainer(Resumable):
     def train(self,
         resume:bool=False,           # go on from the newest checkpoint in `out`, if there is one?
         until:int|None=None,         # stop after this step, with a checkpoint; None: at the end
-    )->list[dict[str, float]]:       # the history, an entry for each `log_every` steps
+    )->list[dict[str, Any]]:         # the history, an entry for each `log_every` steps
         """Run Algorithm 1 and write the pipeline in the end; Ctrl-C leaves a checkpoint.
 
         Args:
@@ -276,14 +279,14 @@ class Trainer(Resumable):
         """
         s, c = self.state, self.config
         loss = torch.stack([v.cpu() for v in s.losses]).mean().item()
-        entry = dict(step=s.step, images=s.step*c.batch_size, loss=loss,
+        entry = dict(step=s.step, images=s.step*c.batch_size, loss=loss, bands=band_means(s.bands),
             grad_norm=float(length), lr=c.lr_at(s.step - 1), seconds=round(s.seconds, 2))
         if self.measures(): entry["held_out"] = self.held_out_loss()
         s.history.append(entry)
         self.journal.write("history", **entry)
         bar.set_postfix({k: f"{entry[k]:.4f}" for k in ("loss", "held_out") if k in entry})
         if not math.isfinite(loss): self.check_health()
-        s.losses = []
+        s.entry_is_made()
 
     def measures(self)->bool:
         "Is the loss on the held-out images due? With the regular checkpoints, and in the end."

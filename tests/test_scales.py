@@ -1,4 +1,6 @@
 "The switches that save memory, use more devices, and let a run be watched: what they change."
+import json
+import math
 from functools import partial
 
 import pytest
@@ -7,8 +9,8 @@ from safetensors.torch import load_file
 from test_training import equal, small, trainer, weights
 from torch.utils.checkpoint import checkpoint
 
-from ddpm_edu.runs import apart
-from ddpm_edu.scaling import saved_for_gradient
+from ddpm_edu.runs import Progress, apart, as_facts, as_line, read_log
+from ddpm_edu.scaling import no_bands, saved_for_gradient
 from ddpm_edu.training import TrainConfig
 
 
@@ -149,3 +151,53 @@ def test_a_network_is_compiled_for_real(tmp_path):
     runs = [trainer(tmp_path/str(on), compile=on) for on in (False, True)]
     (a, _), (b, _) = map(gradients, runs)
     assert off(a, b) < 1e-4
+
+
+def bands_by_hand(run, first, last):
+    "The mean loss of each quarter of the timesteps over some steps, from the losses of images."
+    found = [[] for _ in range(4)]
+    for step in range(first, last):
+        t = run.feed(step)[1]
+        losses = gradients(run, step)[1]
+        run.train_step()
+        for at, loss in zip(t.tolist(), losses.tolist(), strict=True): found[at//250].append(loss)
+    return [sum(f)/len(f) if f else None for f in found]
+
+
+def test_the_log_has_the_loss_by_timestep(tmp_path):
+    run = trainer(tmp_path/"run", batch_size=8, log_every=2)
+    entries = run.train()
+    by_hand = trainer(tmp_path/"by-hand", batch_size=8)
+    expected = [bands_by_hand(by_hand, 0, 2), bands_by_hand(by_hand, 2, 4)]
+    assert [h["bands"] for h in entries] == [pytest.approx(e, rel=1e-5) for e in expected]
+    assert expected[0] != expected[1] and len({*expected[0]}) == 4
+    assert [h["bands"] for h in read_log(tmp_path/"run", "history")] == [
+        h["bands"] for h in entries]
+
+
+def test_a_band_without_images_says_so_and_a_spoilt_one_is_still_a_line(tmp_path):
+    run = trainer(tmp_path/"run", batch_size=4, log_every=1, steps=8)
+    bands = [h["bands"] for h in run.train()]
+    assert any(None in b for b in bands) and all(any(b) for b in bands)
+    line = as_line({"event": "history", "step": 1, "bands": [math.nan, 1., None]})
+    assert as_facts(line)["bands"] == ["nan", 1., None]
+    with pytest.raises(ValueError): json.loads(line.replace(b'"nan"', b"nan"))
+
+
+def test_bands_survive_a_stop_between_two_lines(tmp_path, monkeypatch):
+    def make(name): return trainer(tmp_path/name, steps=6, batch_size=8, log_every=4)
+    def bands(entries): return [h["bands"] for h in entries]
+    straight = bands(make("straight").train())
+    make("run").train(until=3)
+    assert bands(make("run").train(resume=True)) == straight
+    usual = Progress.state_dict
+    def lacking(self): return {k: v for k, v in usual(self).items() if k != "bands"}
+    monkeypatch.setattr(Progress, "state_dict", lacking)             # negative control
+    make("lacking").train(until=3)
+    assert bands(make("lacking").train(resume=True)) != straight
+
+
+def test_a_checkpoint_from_before_there_were_bands_goes_on(tmp_path):
+    state = Progress()
+    state.load_state_dict({"step": 3, "seconds": 1., "history": [], "losses": []})
+    assert torch.equal(state.bands, no_bands()) and state.step == 3
