@@ -277,8 +277,8 @@ def _curves(ax:Any, entries:list[dict], name:str)->None:
         ax.plot(x, y, color=COLORS[i], label=label, linewidth=1.2, **look)
     of = lambda n: [(h["step"], h[n]) for h in entries if h.get(n) is not None]
     ax.set_ylabel({"loss": "loss", "bands": "loss", "lr": "learning rate"}[name])
-    if name != "bands": draw(of(name), 0, "training" if of("held_out") else None)
-    if name == "lr": return
+    if name == "lr": return draw(of("lr"), 0)
+    if name == "loss": draw(of("loss"), 0, "training")
     ax.set_yscale("log")
     if name == "bands":
         n = len(of("bands")[-1][1])

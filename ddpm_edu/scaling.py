@@ -5,16 +5,20 @@ computed again, and compiled networks. Paper: none, this is engineering. 8 minut
 
 # %% auto #0
 __all__ = ['BANDS', 'micro_batches', 'Scales', 'check_scales', 'recomputing', 'saved_for_gradient',
-           'check_compiler', 'compiled', 'engine', 'no_bands', 'in_bands', 'band_means']
+           'check_compiler', 'compiled', 'engine', 'no_bands', 'in_bands', 'band_means',
+           'tracker_options', 'as_numbers', 'tracked', 'show_samples', 'together',
+           'check_shares']
 
 # %% ../nbs/appendix/Q_scaling.ipynb #e2b75fa4
 import os, shutil, sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 import torch
 from torch import Tensor, nn
-from .checks import check_bool, check_int
+from .checks import check_bool, check_choice, check_int
 
 # %% ../nbs/appendix/Q_scaling.ipynb #f7cc16fd
 def micro_batches(
@@ -27,10 +31,11 @@ def micro_batches(
 
 @dataclass(kw_only=True)
 class Scales:
-    "The options of a `TrainConfig` that change memory and speed, not the result."
+    "The options of a `TrainConfig` that change memory, speed and what is told, not the result."
     accumulate:int=1             # the batch of a device goes through the network in so many parts
     gradient_checkpointing:bool=False    # compute activations again: less memory, more time?
     compile:bool=False           # let torch.compile write faster code for the network?
+    trackers:tuple[str, ...]=()  # who else is told the history, such as ("tensorboard",)
 
 def check_scales(
     c,                           # a recipe, a `TrainConfig`
@@ -38,6 +43,12 @@ def check_scales(
     "Refuse switches that are none."
     check_int("accumulate", c.accumulate)
     for name in ("gradient_checkpointing", "compile"): check_bool(name, getattr(c, name))
+    if not isinstance(c.trackers, (tuple, list)):
+        raise TypeError("trackers must be a tuple of names, such as ('tensorboard',), got "
+            f"{c.trackers!r}")
+    if not c.trackers: return
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+    for name in c.trackers: check_choice("trackers", name, LOGGER_TYPE_TO_CLASS)
 
 # %% ../nbs/appendix/Q_scaling.ipynb #efbe7446
 def recomputing(
@@ -88,10 +99,14 @@ def compiled(
 def engine(
     c,                           # a recipe, a `TrainConfig`
     cpu:bool=False,              # use the CPU even if there is a GPU?
+    out:str|Path=".",            # folder of the run; its trackers write into `trackers` there
 ):                               # `Accelerator`, of accelerate
     "What moves tensors to devices; half precision that would not be one is refused."
     from accelerate import Accelerator
-    accelerator = Accelerator(cpu=cpu, mixed_precision=c.mixed_precision)
+    check_shares()
+    options = tracker_options(c.trackers, Path(out)/"trackers")
+    make = partial(Accelerator, mixed_precision=c.mixed_precision, **options)
+    accelerator = together(make(cpu=cpu), make)
     if c.mixed_precision != "fp16" or accelerator.scaler is not None: return accelerator
     raise ValueError(f"mixed_precision='fp16' needs a GPU: on {accelerator.device} accelerate "
         "would compute in float32 without a word; use mixed_precision='bf16', or 'no'")
@@ -118,3 +133,82 @@ def band_means(
 )->list[float|None]:             # None: there was no image in the band
     "The mean loss of each band of timesteps, the small ones first."
     return [total/n if n else None for total, n in bands.view(2, BANDS).T.tolist()]
+
+# %% ../nbs/appendix/Q_scaling.ipynb #b0a7d006
+def tracker_options(
+    trackers:Sequence[str],      # names, as `TrainConfig` has them
+    folder:Path,                 # where those that write files may do so
+)->dict:                         # arguments of `Accelerator`
+    "What accelerate has to know of the trackers; one whose package is missing is refused."
+    if not trackers: return {}
+    from accelerate.tracking import get_available_trackers
+    from accelerate.utils import LoggerType, ProjectConfiguration
+    there, known = (set(map(str, names)) for names in (get_available_trackers(), LoggerType))
+    for name in trackers:
+        if name in known and name not in there:
+            raise ImportError(f"trackers: what {name!r} needs is not installed, and accelerate "
+                f"would leave it out without a word; pip install {name}, or do without it")
+    return dict(log_with=list(trackers), project_config=ProjectConfiguration(logging_dir=folder))
+
+# %% ../nbs/appendix/Q_scaling.ipynb #b0a7d008
+def as_numbers(
+    entry:Mapping,               # of the history
+)->dict[str, float]:             # by names that trackers take
+    "An entry of the history, flat; a band without an image is left out."
+    flat = {k: v for k, v in entry.items() if k not in ("step", "bands")}
+    bands = entry.get("bands", [])
+    named = {f"bands/{i}_of_{len(bands)}": v for i, v in enumerate(bands, 1)}
+    return flat | {k: v for k, v in named.items() if v is not None}
+
+@contextmanager
+def tracked(
+    accelerator,                 # has the trackers, if any
+    recipe,                      # a `TrainConfig`, for trackers that show one
+    step:int,                    # where the run begins, or goes on
+)->Iterator[None]:
+    "Start the trackers, and close them in the end, whatever happens."
+    a, again = accelerator, step > 0
+    facts = {k: v if isinstance(v, (int, float)) else str(v) for k, v in asdict(recipe).items()}
+    options = {"tensorboard": {"purge_step": step + 1}} if again else None
+    try:
+        if a.log_with: a.init_trackers("ddpm-edu", None if again else facts, options)
+        yield
+    finally:
+        for tracker in a.trackers: tracker.finish()
+        a.trackers.clear()
+
+# %% ../nbs/appendix/Q_scaling.ipynb #b0a7d010
+def show_samples(
+    accelerator,                 # has the trackers, if any
+    images:Tensor,               # in [0, 1], (B, C, H, W)
+    step:int,                    # how many steps were done
+)->None:
+    "Hand pictures to the trackers that take some."
+    pixels = images.mul(255).round().byte().movedim(1, -1).cpu().numpy()             # (B, H, W, C)
+    for tracker in accelerator.trackers:
+        options = dict(dataformats="NHWC") if tracker.name == "tensorboard" else {}
+        if hasattr(tracker, "log_images"):
+            tracker.log_images({"samples": pixels}, step=step, **options)
+
+# %% ../nbs/appendix/Q_scaling.ipynb #b0a7d012
+def together(
+    accelerator,                 # as accelerate made it
+    make:Callable,               # makes another, told which device: `cpu=True`
+):                               # one that knows of the others
+    "If this process was started with others and believes that it is alone, make it a CPU of them."
+    from accelerate.state import AcceleratorState
+    if accelerator.num_processes >= int(os.environ.get("WORLD_SIZE") or 1): return accelerator
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return make(cpu=True)
+
+def check_shares()->None:
+    "Refuse what a configuration of accelerate may ask for and this trainer cannot do."
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true":
+            raise ValueError(f"accelerate's configuration asks for {name}, which divides the "
+                "weights; this trainer needs whole ones on each device: use distributed_type "
+                "MULTI_GPU, with accumulate or gradient_checkpointing for less memory")
+    parts = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS") or "1"
+    if parts != "1":
+        raise ValueError(f"accelerate's configuration asks for gradient_accumulation_steps {parts},"
+            " which would divide the gradient once more; use accumulate of the TrainConfig instead")
