@@ -290,7 +290,7 @@ def no_batch(
 # %% ../nbs/appendix/M_checkpoints.ipynb #bc946120
 SOUND = ("steps", "mixed_precision", "log_every", "checkpoint_every", "keep_checkpoints",
     "sample_every", "sample_steps", "workers", "accumulate",
-    "gradient_checkpointing", "compile")
+    "gradient_checkpointing", "compile", "trackers")
 # what holds for a recipe that was written before there was the option
 EARLIER = {"held_out": 0, "labels": False, "label_dropout": 0.1}
 SAMPLING = ("clip_sample", "clip_sample_range", "thresholding", "dynamic_thresholding_ratio",

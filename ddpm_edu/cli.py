@@ -22,7 +22,7 @@ OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "
 # the options of `train` that `TrainConfig` has, too
 SETTINGS = ("steps", "batch_size", "lr", "warmup_steps", "ema_decay", "seed", "mixed_precision",
             "checkpoint_every", "sample_every", "held_out", "labels", "label_dropout",
-            "accumulate", "gradient_checkpointing", "compile")
+            "accumulate", "gradient_checkpointing", "compile", "trackers")
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
 def check_output(
@@ -180,6 +180,7 @@ def train(
     gradient_checkpointing:bool=False,   # compute activations again, for less memory
     compile:bool=False,          # let torch.compile write faster code for the network
     mixed_precision:str="no",    # "no", "bf16", or, on a GPU, "fp16"
+    trackers:str="",             # also log to these, with commas between them: tensorboard, ...
     checkpoint_every:int=500,    # steps between checkpoints
     sample_every:int=1000,       # steps between sample grids, in OUT/samples; 0: none
     held_out:int=0,              # images not trained on; the checkpoint that is best on them stays
@@ -194,6 +195,7 @@ def train(
     from ddpm_edu.scheduler import DDPMScheduler
     from ddpm_edu.training import TrainConfig, Trainer, keep_memory
     target, settings = user_path(out, "out"), dict(locals())
+    settings["trackers"] = tuple(filter(None, trackers.replace(" ", "").split(",")))
     config = TrainConfig(**{k: settings[k] for k in SETTINGS})
     check_int("seed", seed, 0, 2**63 - 1)
     check_int("workers", workers, -1)
@@ -207,8 +209,7 @@ def train(
     announce(trainer, unet, dataset)
     trainer.train(resume=resume)
     if best: trainer.save_pipeline(best=True)
-    print(f"wrote the pipeline to {trainer.out.resolve()}; draw with: ddpm-edu sample "
-          f"--model {out}")
+    print(f"wrote the pipeline to {target.resolve()}; draw with: ddpm-edu sample --model {out}")
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i00004
 def open_data(

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'STYLES', 'as_pixels', 'make_grid', 'show_images', 'plot_schedules',
-           'plot_points', 'plot_trajectory']
+           'plot_points', 'plot_trajectory', 'plot_history']
 
 # %% ../nbs/appendix/B_plots.ipynb #6a13e75f
-import math
-from collections.abc import Mapping, Sequence
+import json, math, warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 import torch
 from torch import Tensor
@@ -219,3 +220,74 @@ def _image_trajectory(x:Tensor, ts:Sequence, value_range:tuple[float, float]|Non
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
+
+# %% ../nbs/appendix/B_plots.ipynb #bc200002
+def _read_history(path:Path)->list[dict]:
+    "The entries in a file, JSON lines or a list; lines that were cut short are left out."
+    if path.is_dir():
+        found = [path/name for name in ("log.jsonl", "history.json") if (path/name).is_file()]
+        path = found[0] if found else path/"log.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(f"history: there is no file {str(path)!r}; name the log.jsonl of a "
+                                "training run, or the run's folder")
+    if path.suffix == ".json": return json.loads(path.read_text(encoding="utf-8"))
+    entries, damaged = [], []
+    for i, line in enumerate(path.read_bytes().splitlines(), 1):
+        try: facts = json.loads(line)
+        except ValueError: damaged.append(str(i))
+        else: entries.append(facts)
+    if damaged:
+        warnings.warn(f"{path} has lines that are damaged, and left out: {', '.join(damaged)}",
+                      stacklevel=4)
+    return entries
+
+# %% ../nbs/appendix/B_plots.ipynb #bc200003
+def _entries(history:Any)->list[dict]:
+    "The entries of a history, each with a step and a loss."
+    named = isinstance(history, (str, Path))
+    if not named and not isinstance(history, Iterable):
+        raise TypeError("history must be a folder, a file or a list of entries, got "
+                        f"{type(history).__name__}")
+    found = _read_history(Path(history).expanduser()) if named else list(history)
+    found = [h for h in found if isinstance(h, Mapping) and {"step", "loss"} <= h.keys()]
+    if found: return found
+    where = f"{str(history)!r} holds" if named else "it has"
+    raise ValueError(f"history: {where} no entry with a step and a loss; a run writes its first "
+                     "after log_every steps")
+
+def plot_history(
+    history:Any,                   # folder of a training run, its log.jsonl, or a list of entries
+)->Any:                            # the axes, from above: loss, bands of timesteps, rate
+    "Plot the loss, by timestep as well, and the learning rate of a training run."
+    import matplotlib.pyplot as plt
+    found = _entries(history)
+    has = lambda name: any(h.get(name) is not None for h in found)
+    names = [n for n in ("loss", "bands", "lr") if has(n)]
+    fig, axes = plt.subplots(len(names), figsize=(4.2, 1.9*len(names)), layout="constrained",
+                             sharex=True, squeeze=False)
+    for ax, name in zip(axes[:, 0], names): _curves(ax, found, name)
+    axes[-1, 0].set_xlabel("step")
+    return axes[:, 0]
+
+# %% ../nbs/appendix/B_plots.ipynb #bc200004
+def _curves(ax:Any, entries:list[dict], name:str)->None:
+    "One of the three pictures of a history, in its axes."
+    def draw(points:list[tuple], i:int, label:str|None=None, **look)->None:
+        x, y = zip(*[(step, math.nan if v is None else float(v)) for step, v in points])
+        ax.plot(x, y, color=COLORS[i], label=label, linewidth=1.2, **look)
+    of = lambda n: [(h["step"], h[n]) for h in entries if h.get(n) is not None]
+    ax.set_ylabel({"loss": "loss", "bands": "loss", "lr": "learning rate"}[name])
+    if name == "lr": return draw(of("lr"), 0)
+    if name == "loss": draw(of("loss"), 0, "training")
+    ax.set_yscale("log")
+    if name == "bands":
+        n = len(of("bands")[-1][1])
+        for i in range(n):
+            share = f"{100*i//n} to {100*(i + 1)//n} %"
+            points = [(step, band[i]) for step, band in of("bands")]
+            draw(points, i % len(COLORS), share, linestyle=STYLES[i % len(STYLES)])
+        ax.legend(title="timesteps, of $T$", ncols=2, fontsize=8, title_fontsize=8, frameon=False,
+                  loc="lower center", bbox_to_anchor=(0.5, 1))
+    elif of("held_out"):
+        draw(of("held_out"), 1, "held out", marker="o", markersize=3)
+        ax.legend(fontsize=8, frameon=False)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .checks import check_bool, check_choice, check_int, check_names, check_number
 from .folders import user_path
 from .images import numbers_of
-from .scaling import check_scales
+from .scaling import check_scales, no_bands
 from .scheduler import DDPMScheduler
 from .store import whole_file
 from .variational_bound import LOSSES
@@ -219,9 +219,14 @@ class Progress:
     seconds:float
     history:list[dict]
     losses:list[Tensor]              # of the steps since the last entry of the history
-    def __init__(self): self.step, self.seconds, self.history, self.losses = 0, 0., [], []
+    bands:Tensor                     # the same by timestep, as `in_bands` has it
+    def __init__(self):
+        self.step, self.seconds, self.history = 0, 0., []
+        self.entry_is_made()
+    def entry_is_made(self)->None: self.losses, self.bands = [], no_bands()
     def state_dict(self)->dict:
-        return {**vars(self), "losses": [v.cpu() for v in self.losses]}
+        here = {"losses": [v.cpu() for v in self.losses], "bands": self.bands.cpu()}
+        return {**vars(self), **here}
     def load_state_dict(self, state:dict)->None: vars(self).update(state)
 
 # %% ../nbs/appendix/N_runs.ipynb #fa007a76
@@ -231,7 +236,9 @@ def as_line(
     facts:Mapping,                   # names and values
 )->bytes:
     "A line of the log; numbers that JSON does not have become words."
-    def plain(v): return str(v) if isinstance(v, float) and not math.isfinite(v) else v
+    def plain(v):
+        if isinstance(v, list): return [plain(x) for x in v]
+        return str(v) if isinstance(v, float) and not math.isfinite(v) else v
     return json.dumps({k: plain(v) for k, v in facts.items()}, default=str).encode() + b"\n"
 
 def as_facts(

@@ -28,7 +28,8 @@ from .resuming import Resumable
 from .runs import apart, check_batches, check_fit, check_out, description
 from .runs import Progress, Recipe, RunLog, hold_out, keep_memory, recipe_of, room_for
 from .runs import stop_on_signal, told
-from .scaling import Scales, compiled, engine, micro_batches, recomputing
+from .scaling import Scales, as_numbers, band_means, compiled, engine, in_bands
+from .scaling import micro_batches, recomputing, show_samples, tracked
 from .scheduler import DDPMScheduler
 
 # %% ../nbs/07_training.ipynb #adb86b91
@@ -147,7 +148,7 @@ class Trainer(Resumable):
         self.out = check_out(out, room_for(unet, c.keep_checkpoints + bool(c.held_out)))
         self.state, self.settings, cpu = Progress(), {}, check_bool("cpu", cpu)
         with apart(self.settings):
-            self.accelerator = a = engine(c, cpu)
+            self.accelerator = a = engine(c, cpu, self.out)
             check_batches(c.batch_size, len(self.dataset), a.num_processes, c.accumulate)
             adam = torch.optim.AdamW(unet.train().parameters(), c.lr, weight_decay=c.weight_decay)
             self.ema = ema_weights(unet, c.ema_decay).to(a.device)
@@ -162,7 +163,9 @@ class Trainer(Resumable):
     def describe(self)->str:             # a few lines
         "The network, the images, the steps and the folder, before the work begins."
         lines = description(self.network, self.dataset, self.config.steps, self.config.batch_size)
-        where = f"{self.accelerator.device}, precision {self.config.mixed_precision!r}"
+        n, where = self.accelerator.num_processes, f"{self.accelerator.device}"
+        where += f" in {n} processes" if n > 1 else ""
+        where += f", precision {self.config.mixed_precision!r}"
         every = f"a checkpoint every {self.config.checkpoint_every:,} steps"
         share = f"{self.config.label_dropout:.0%} of the labels dropped"
         if self.classes: lines.append(f"classes: {len(self.classes)}, {share}")
@@ -181,7 +184,9 @@ class Trainer(Resumable):
             self.optimizer.zero_grad()
             self.ema.update_parameters(a.unwrap_model(self.unet))
             self.state.step += 1
-            return a.reduce(losses.mean(), "mean"), length
+            said = a.reduce(in_bands(losses, t, len(self.scheduler)), "mean")       # one message
+            self.state.bands = self.state.bands.to(said) + said[1:]
+            return said[0], length
 
     def gradient(self,
         *seen:Tensor,                # what the feed hands out: x0, t, noise, perhaps labels
@@ -206,7 +211,7 @@ class Trainer(Resumable):
     def train(self,
         resume:bool=False,           # go on from the newest checkpoint in `out`, if there is one?
         until:int|None=None,         # stop after this step, with a checkpoint; None: at the end
-    )->list[dict[str, float]]:       # the history, an entry for each `log_every` steps
+    )->list[dict[str, Any]]:         # the history, an entry for each `log_every` steps
         """Run Algorithm 1 and write the pipeline in the end; Ctrl-C leaves a checkpoint.
 
         Args:
@@ -229,7 +234,8 @@ class Trainer(Resumable):
         options = dict(desc="training", disable=quiet, dynamic_ncols=True)
         bar = tqdm(total=c.steps, initial=s.step, **options)
         events = told(self.journal, s)
-        with apart(self.settings), stop_on_signal() as asked, events, self.feed, bar:
+        watched = tracked(self.accelerator, c, s.step)
+        with apart(self.settings), watched, stop_on_signal() as asked, events, self.feed, bar:
             self.loop(end, asked, bar)
         if s.step >= c.steps:
             self.tidy()
@@ -276,14 +282,15 @@ class Trainer(Resumable):
         """
         s, c = self.state, self.config
         loss = torch.stack([v.cpu() for v in s.losses]).mean().item()
-        entry = dict(step=s.step, images=s.step*c.batch_size, loss=loss,
+        entry = dict(step=s.step, images=s.step*c.batch_size, loss=loss, bands=band_means(s.bands),
             grad_norm=float(length), lr=c.lr_at(s.step - 1), seconds=round(s.seconds, 2))
         if self.measures(): entry["held_out"] = self.held_out_loss()
         s.history.append(entry)
         self.journal.write("history", **entry)
+        self.accelerator.log(as_numbers(entry), step=s.step)
         bar.set_postfix({k: f"{entry[k]:.4f}" for k in ("loss", "held_out") if k in entry})
         if not math.isfinite(loss): self.check_health()
-        s.losses = []
+        s.entry_is_made()
 
     def measures(self)->bool:
         "Is the loss on the held-out images due? With the regular checkpoints, and in the end."
@@ -338,6 +345,7 @@ class Trainer(Resumable):
         options = dict(num_inference_steps=min(steps, len(self.scheduler)), output_type="pt")
         if n := len(self.classes): options["class_labels"] = [i % n for i in range(16)]
         with apart(self.settings): images = pipe(16, generator=g, **options).images
+        show_samples(self.accelerator, images, self.state.step)
         (self.out/"samples").mkdir(parents=True, exist_ok=True)
         make_grid(images, ncols=4).save(self.out/"samples"/f"step-{self.state.step:08d}.png")
 

@@ -1,14 +1,20 @@
 "The switches that save memory, use more devices, and let a run be watched: what they change."
+import json
+import math
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_training import equal, small, trainer, weights
+from test_training import equal, finish, small, trainer, weights
 from torch.utils.checkpoint import checkpoint
 
-from ddpm_edu.runs import apart
-from ddpm_edu.scaling import saved_for_gradient
+from ddpm_edu.runs import Progress, apart, as_facts, as_line, read_log
+from ddpm_edu.scaling import no_bands, saved_for_gradient
 from ddpm_edu.training import TrainConfig
 
 
@@ -149,3 +155,216 @@ def test_a_network_is_compiled_for_real(tmp_path):
     runs = [trainer(tmp_path/str(on), compile=on) for on in (False, True)]
     (a, _), (b, _) = map(gradients, runs)
     assert off(a, b) < 1e-4
+
+
+def bands_by_hand(run, first, last):
+    "The mean loss of each quarter of the timesteps over some steps, from the losses of images."
+    found = [[] for _ in range(4)]
+    for step in range(first, last):
+        t = run.feed(step)[1]
+        losses = gradients(run, step)[1]
+        run.train_step()
+        for at, loss in zip(t.tolist(), losses.tolist(), strict=True): found[at//250].append(loss)
+    return [sum(f)/len(f) if f else None for f in found]
+
+
+def test_the_log_has_the_loss_by_timestep(tmp_path):
+    run = trainer(tmp_path/"run", batch_size=8, log_every=2)
+    entries = run.train()
+    by_hand = trainer(tmp_path/"by-hand", batch_size=8)
+    expected = [bands_by_hand(by_hand, 0, 2), bands_by_hand(by_hand, 2, 4)]
+    assert [h["bands"] for h in entries] == [pytest.approx(e, rel=1e-5) for e in expected]
+    assert expected[0] != expected[1] and len({*expected[0]}) == 4
+    assert [h["bands"] for h in read_log(tmp_path/"run", "history")] == [
+        h["bands"] for h in entries]
+
+
+def test_a_band_without_images_says_so_and_a_spoilt_one_is_still_a_line(tmp_path):
+    run = trainer(tmp_path/"run", batch_size=4, log_every=1, steps=8)
+    bands = [h["bands"] for h in run.train()]
+    assert any(None in b for b in bands) and all(any(b) for b in bands)
+    line = as_line({"event": "history", "step": 1, "bands": [math.nan, 1., None]})
+    assert as_facts(line)["bands"] == ["nan", 1., None]
+    with pytest.raises(ValueError): json.loads(line.replace(b'"nan"', b"nan"))
+
+
+def test_bands_survive_a_stop_between_two_lines(tmp_path, monkeypatch):
+    def make(name): return trainer(tmp_path/name, steps=6, batch_size=8, log_every=4)
+    def bands(entries): return [h["bands"] for h in entries]
+    straight = bands(make("straight").train())
+    make("run").train(until=3)
+    assert bands(make("run").train(resume=True)) == straight
+    usual = Progress.state_dict
+    def lacking(self): return {k: v for k, v in usual(self).items() if k != "bands"}
+    monkeypatch.setattr(Progress, "state_dict", lacking)             # negative control
+    make("lacking").train(until=3)
+    assert bands(make("lacking").train(resume=True)) != straight
+
+
+def test_a_checkpoint_from_before_there_were_bands_goes_on(tmp_path):
+    state = Progress()
+    state.load_state_dict({"step": 3, "seconds": 1., "history": [], "losses": []})
+    assert torch.equal(state.bands, no_bands()) and state.step == 3
+
+
+def events(out):
+    "What TensorBoard shows of a run: name -> {step: value}, and the steps with pictures."
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    found = EventAccumulator(str(Path(out)/"trackers"/"ddpm-edu"))
+    found.Reload()
+    tags = found.Tags()
+    scalars = {n: {e.step: e.value for e in found.Scalars(n)} for n in tags["scalars"]}
+    return scalars, {e.step for n in tags["images"] for e in found.Images(n)}
+
+
+def from_log(out, name):
+    return {h["step"]: h[name] for h in read_log(out, "history") if name in h}
+
+
+def same_numbers(out):
+    "Do the log and TensorBoard tell the same? Returns how many numbers were compared."
+    scalars, n = events(out)[0], 0
+    for name in ("loss", "grad_norm", "lr", "held_out", "images", "seconds"):
+        expected = from_log(out, name)
+        assert scalars[name] == pytest.approx(expected, rel=1e-6), name
+        n += len(expected)
+    for i in range(4):
+        named = {k: v[i] for k, v in from_log(out, "bands").items() if v[i] is not None}
+        assert scalars[f"bands/{i + 1}_of_4"] == pytest.approx(named, rel=1e-6)
+        n += len(named)
+    return n
+
+
+WATCHED = dict(trackers=("tensorboard",), steps=6, batch_size=8, log_every=1, checkpoint_every=2,
+    held_out=8)
+
+
+def test_tensorboard_has_the_numbers_of_the_log(tmp_path):
+    pytest.importorskip("tensorboard")
+    run = trainer(tmp_path/"run", sample_every=3, sample_steps=2, **WATCHED)
+    assert not (tmp_path/"run").exists()                     # nothing is written before the run
+    run.train()
+    assert same_numbers(tmp_path/"run") > 50
+    assert events(tmp_path/"run")[1] == {3, 6} and not run.accelerator.trackers
+    assert equal(weights(tmp_path/"run"), weights_of_an_unwatched_run(tmp_path))
+    recipe = json.loads((tmp_path/"run"/"training.json").read_text())
+    assert recipe["trackers"] == ["tensorboard"]
+
+
+def weights_of_an_unwatched_run(tmp_path):
+    trainer(tmp_path/"unwatched", sample_every=3, sample_steps=2,
+        **{**WATCHED, "trackers": ()}).train()
+    assert not (tmp_path/"unwatched"/"trackers").exists()
+    return weights(tmp_path/"unwatched")
+
+
+def test_a_watched_run_that_died_goes_on_as_one(tmp_path, monkeypatch):
+    "Steps 5 and 6 are made twice, and told once; the bands are among it."
+    pytest.importorskip("tensorboard")
+    run = trainer(tmp_path/"run", **WATCHED)
+    run.save_checkpoint, usual = lambda: usual() if run.state.step < 6 else 1/0, run.save_checkpoint
+    with pytest.raises(ZeroDivisionError): run.train()       # the entry of step 6 was written
+    assert events(tmp_path/"run")[0]["loss"].keys() == set(range(1, 7))
+    assert not run.accelerator.trackers                      # closed all the same
+    again = trainer(tmp_path/"run", **WATCHED)
+    again.train(resume=True)
+    assert same_numbers(tmp_path/"run") > 50
+    straight = trainer(tmp_path/"straight", **WATCHED).train()
+    assert from_log(tmp_path/"run", "bands") == {h["step"]: h["bands"] for h in straight}
+    told = [v for v in events(tmp_path/"run")[0]["seconds"].values()]
+    assert sorted(told) == told                              # the later ones of step 5 and 6
+
+
+def test_trackers_may_change_on_the_way(tmp_path):
+    pytest.importorskip("tensorboard")
+    trainer(tmp_path, batch_size=8, log_every=1).train(until=2)
+    with pytest.warns(UserWarning, match=r"trackers is \['tensorboard'\]"):
+        run = trainer(tmp_path, batch_size=8, log_every=1, trackers=("tensorboard",))
+        run.train(resume=True)
+    assert events(tmp_path)[0]["loss"].keys() == {3, 4}
+
+
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path, monkeypatch):
+    "accelerate alone would go on without it, and say nothing."
+    from accelerate import Accelerator, tracking
+    monkeypatch.setattr(tracking, "_available_trackers", [])
+    with pytest.raises(ImportError, match="'tensorboard' needs is not installed.*pip install"):
+        trainer(tmp_path, trackers=("tensorboard",))
+    with apart({}):
+        assert Accelerator(cpu=True, log_with="tensorboard").log_with == []
+
+
+def test_the_command_line_names_trackers(tmp_path, monkeypatch):
+    from ddpm_edu import cli, training
+    made = []
+    def stop(*args, **options):
+        made.append(args[4])
+        raise ValueError("enough")
+    monkeypatch.setattr(training, "Trainer", stop)
+    for said, names in (("", ()), ("tensorboard", ("tensorboard",)),
+        ("tensorboard, wandb", ("tensorboard", "wandb"))):
+        with pytest.raises(ValueError, match="enough"): cli.train(out=str(tmp_path), trackers=said)
+        assert made.pop().trackers == names
+
+
+program = """
+import sys, torch
+from ddpm_edu import DDPMScheduler, UNet
+from ddpm_edu.data import ImageDataset
+from ddpm_edu.training import TrainConfig, Trainer
+from ddpm_edu.unet import unet_config
+torch.manual_seed(0)
+g = torch.Generator().manual_seed(0)
+images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8, generator=g)
+config = TrainConfig(4, 8, log_every=1, warmup_steps=2, trackers=("tensorboard",))
+data = ImageDataset(images)
+run = Trainer(UNet(**unet_config("tiny")), DDPMScheduler(), data, sys.argv[1], config)
+if run.is_main: print(run.describe())
+run.train()
+"""
+CONFIG = """
+compute_environment: LOCAL_MACHINE
+distributed_type: MULTI_GPU
+num_processes: 2
+use_cpu: true
+"""
+
+
+def test_a_configuration_file_of_accelerate_is_enough(tmp_path):
+    "Two processes on a CPU, whose user did not say cpu=True: the history of one, and one of it."
+    pytest.importorskip("tensorboard")
+    (tmp_path/"program.py").write_text(program)
+    (tmp_path/"two.yaml").write_text(CONFIG)
+    accelerate = (sys.executable, "-m", "accelerate.commands.launch")
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    for name, launcher in (("one", (sys.executable,)),
+        ("two", (*accelerate, "--config_file", str(tmp_path/"two.yaml")))):
+        said = finish(subprocess.Popen([*launcher, str(tmp_path/"program.py"), str(tmp_path/name)],
+            env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        assert ("cpu:0 in 2 processes" in said) == (name == "two")
+    one, two = (read_log(tmp_path/name, "history") for name in ("one", "two"))
+    assert [h["step"] for h in two] == [1, 2, 3, 4]
+    assert read_log(tmp_path/"two", "start")[0]["processes"] == 2
+    for a, b in zip(one, two, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-3)
+        assert a["bands"] == [x if x is None else pytest.approx(x, abs=1e-3) for x in b["bands"]]
+    assert len({h["loss"] for h in two}) == 4
+    assert events(tmp_path/"two")[0]["loss"] == pytest.approx(from_log(tmp_path/"two", "loss"))
+    assert weights(tmp_path/"two").keys() == weights(tmp_path/"one").keys()
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_divided_weights_are_refused(tmp_path, monkeypatch, name):
+    "On a CPU accelerate would pass over it: whoever asked would believe that it was done."
+    from accelerate import Accelerator
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(ValueError, match=f"asks for {name}.*needs whole ones.*MULTI_GPU"):
+        trainer(tmp_path)
+    if name != "FSDP": return
+    with apart({}): assert str(Accelerator(cpu=True).distributed_type) == "DistributedType.NO"
+
+
+def test_accelerates_own_accumulation_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    with pytest.raises(ValueError, match="gradient_accumulation_steps 4.*use accumulate"):
+        trainer(tmp_path)

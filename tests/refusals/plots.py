@@ -1,9 +1,12 @@
 "What the plots refuse."
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
 
-from ddpm_edu.plots import make_grid, plot_points, plot_schedules, plot_trajectory, show_images
+from ddpm_edu.plots import make_grid, plot_history, plot_points, plot_schedules
+from ddpm_edu.plots import plot_trajectory, show_images
 
 gray = torch.full((7, 1, 3, 5), 0.5)
 rgb = torch.full((4, 3, 6, 6), 0.5)
@@ -11,6 +14,13 @@ model_range = rgb*3 - 1.5
 levels = torch.tensor([0., 0.5, 1.]).view(1, 1, 1, 3)
 small, large = Image.new("L", (3, 3)), Image.new("L", (6, 6))
 inf = float("inf")
+
+
+def empty(path):
+    "An empty file."
+    Path(path).touch()
+    return path
+
 
 ROWS = [
     # values and shapes
@@ -34,6 +44,14 @@ ROWS = [
     ("make_grid([])", TypeError, "not empty"),
     ("make_grid([levels])", TypeError, "list of Pillow images"),
     ("make_grid([small, large])", ValueError, "one size"),
+    # histories that are none
+    ("plot_history('{tmp}/run')", FileNotFoundError, ("run'", "name the log.jsonl")),
+    ("plot_history('{tmp}')", FileNotFoundError, ("no file", "log.jsonl")),
+    ("plot_history(empty('{tmp}/log.jsonl'))", ValueError,
+     ("log.jsonl' holds no entry with a step and a loss", "log_every")),
+    ("plot_history([])", ValueError, "history: it has no entry"),
+    ("plot_history([dict(step=1)])", ValueError, "no entry with a step and a loss"),
+    ("plot_history(7)", TypeError, "a list of entries, got int"),
     # what a grid is asked for, before anything is made of the images
     ("make_grid(gray, value_range=(1, -1))", ValueError, "value_range[1] must be"),
     ("make_grid(gray, value_range=(1, 1))", ValueError, "value_range[1] must be"),
