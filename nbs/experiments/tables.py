@@ -23,80 +23,54 @@ from ddpm_edu.evaluation import fashion_distance
 from ddpm_edu.images import to_uint8
 from ddpm_edu.training import TrainConfig, draw_batch, ema_weights
 from ddpm_edu.unet import unet_config
-from ddpm_edu.variational_bound import (bound_weights, discretized_gaussian_log_likelihood,
-    gaussian_kl, reverse_variance)
+from ddpm_edu.variational_bound import (discretized_gaussian_log_likelihood, gaussian_kl,
+    learned_variance, reverse_variance, training_loss)
 
 HERE, T, LEARNED = Path(__file__).parent, 1000, "learned_range"
 CELLS = {                        # what is predicted, the loss, the variance
     "mu, L, learned": ("mu", "vlb", LEARNED),
     "mu, L, fixed": ("mu", "vlb", "fixed_large"),
-    "mu, plain": ("mu", "plain", "fixed_large"),
+    "mu, plain": ("mu", "mu", "fixed_large"),
     "epsilon, L, learned": ("epsilon", "vlb", LEARNED),
     "epsilon, L, fixed": ("epsilon", "vlb", "fixed_large"),
     "epsilon, L_simple": ("epsilon", "simple", "fixed_large"),
     "epsilon, hybrid": ("epsilon", "hybrid", LEARNED),
-    "change, L, fixed": ("change", "vlb", "fixed_large")}      # mu = x_t + what the network says
+    "mu - x_t, L, fixed": ("mu", "vlb", "fixed_large")}        # the network says mu - x_t
 LONG = dict(steps=1250, batch_size=32, widths=(8, 24, 32), samples=250, sample_steps=100,
     bits_images=128, groups=25, draw_batch=50, seeds=3)
 SHORT = dict(LONG, steps=20, batch_size=16, widths=(8, 8, 8), samples=70, sample_steps=3,
     bits_images=4, groups=5, draw_batch=35, seeds=1)
 
 
-def said(net, schedule, x_t, t, predicts, variance):
-    "The mean of the reverse step, its variance, a function that gives the noise, and raw v."
-    out = net(x_t, t).sample.float()
-    v = None
-    if variance == LEARNED: out, v = out.chunk(2, 1)
-    if predicts == "change": out, predicts = x_t + out, "mu"
-    mean = schedule.convert(x_t, t, out, predicts, "mu")
-    def eps(): return schedule.convert(x_t, t, out, predicts, "epsilon")
-    return mean, variance_of(schedule, variance, t, v, x_t), eps, v
+def asked(net, name):
+    "What the network says about x_t: the prediction, then, if it is learned, v of the variance."
+    def model(x_t, t): return net(x_t, t).sample
+    def changed(x_t, t): return x_t + net(x_t, t).sample
+    return changed if name.startswith("mu - x_t") else model
 
 
-def variance_of(schedule, variance, t, v, x_t):
-    "Fixed, or between the two fixed ones on the logarithmic scale; the first from the second."
-    def fixed(kind): return reverse_variance(schedule, kind).to(x_t)[t].view(-1, 1, 1, 1)
-    if variance != LEARNED: return fixed(variance)
-    share = (v + 1)/2
-    return (share*fixed("fixed_large").log() + (1 - share)*fixed("fixed_small").log()).exp()
+def reverse(model, schedule, x_t, t, cell):
+    "What is said about the noise, the mean of the reverse step and its variance, and v or None."
+    predicts, _, variance = cell
+    out, v = model(x_t, t), None
+    if variance == LEARNED:
+        out, v = out.chunk(2, 1)
+        var = learned_variance(schedule, v, t)
+    else: var = reverse_variance(schedule, variance).to(x_t)[t].view(-1, 1, 1, 1)
+    eps, mean = (schedule.convert(x_t, t, out, predicts, what) for what in ("epsilon", "mu"))
+    return eps, mean, var, v
 
 
-def bound_term(schedule, x0, x_t, t, mean, var):
-    "L_{t-1}, or L_0 where t is 0, in nats per dimension, (B,)."
-    true_mean, true_var = schedule.q_posterior(x0, x_t, t)
-    nats = gaussian_kl(true_mean, true_var.clamp(min=1e-20), mean, var)     # 0 at the first
-    last = t == 0
-    if last.any():
-        std = var.sqrt().expand_as(mean)[last]
-        nats = nats.clone()
-        nats[last] = -discretized_gaussian_log_likelihood(x0[last], mean[last], std)
-    return nats.flatten(1).mean(1)
-
-
-def loss_of(net, schedule, x0, t, noise, cell):
-    "The training loss of a cell, (B,)."
-    predicts, kind, variance = cell
-    x_t = schedule.q_sample(x0, t, noise)
-    mean, var, eps, _ = said(net, schedule, x_t, t, predicts, variance)
-    def simple(): return (eps() - noise).square().flatten(1).mean(1)                 # (14)
-    def apart(): return (schedule.posterior_mean(x0, x_t, t) - mean).square()        # of means
-    if kind == "simple": return simple()
-    if kind == "plain": return apart().flatten(1).mean(1)
-    if kind == "hybrid":                     # 0.001 L, without a gradient to the mean
-        return simple() + 0.001*T*bound_term(schedule, x0, x_t, t, mean.detach(), var)
-    if variance == LEARNED: return bound_term(schedule, x0, x_t, t, mean, var)       # (5)
-    if predicts == "epsilon": return bound_weights(schedule, variance).to(x0)[t]*simple()     # (12)
-    return (apart()/(2*var)).flatten(1).mean(1)                                      # (8)
-
-
-def train(folder, cell, seed, o, data, told):
+def train(folder, name, seed, o, data, told):
     "The averaged network and the history; a checkpoint every 250 steps."
+    cell = CELLS[name]
     c = TrainConfig(steps=o["steps"], batch_size=o["batch_size"], warmup_steps=o["steps"]//15,
         ema_decay=0.99)
     torch.manual_seed(seed)
     net = UNet(**dict(unet_config("fashion-mnist"), block_out_channels=o["widths"],
         norm_num_groups=4, out_channels=1 + (cell[2] == LEARNED)))
     ema, schedule = ema_weights(net, c.ema_decay), DDPMScheduler().schedule
+    model = asked(net, name)
     adam, history, step, spent = torch.optim.Adam(net.parameters(), c.lr), [], 0, 0.
     parts = dict(net=net, ema=ema, adam=adam)
     saved = folder/"checkpoint.pt"
@@ -104,10 +78,11 @@ def train(folder, cell, seed, o, data, told):
         state = torch.load(saved, weights_only=True)
         for name, part in parts.items(): part.load_state_dict(state[name])
         history, step, spent = state["history"], state["step"], state["spent"]
-    started, sums, clock = time.process_time() - spent, [], time.time()
+    started, sums = time.process_time() - spent, []
     while step < c.steps:
         for group in adam.param_groups: group["lr"] = c.lr_at(step)
-        loss = loss_of(net, schedule, *draw_batch(data, T, step, c.batch_size, seed), cell).mean()
+        batch = draw_batch(data, T, step, c.batch_size, seed)
+        loss = training_loss(model, schedule, *batch, cell[1], cell[0], cell[2]).mean()
         loss.backward()
         length = torch.nn.utils.clip_grad_norm_(net.parameters(), c.grad_clip)
         adam.step()
@@ -130,35 +105,37 @@ def train(folder, cell, seed, o, data, told):
 
 
 @torch.no_grad()
-def draw(net, cell, o):
+def draw(net, name, o):
     "Images, bytes, from the same noise in every cell; the estimates of x_0 are clipped."
-    predicts, _, variance = cell
-    scheduler, images = DDPMScheduler(variance_type=variance), []
+    scheduler, images = DDPMScheduler(variance_type=CELLS[name][2]), []
     schedule = scheduler.schedule
+    model = asked(net, name)
     scheduler.set_timesteps(o["sample_steps"])
     for first in range(0, o["samples"], o["draw_batch"]):
         own = [torch.Generator().manual_seed(i) for i in range(first, first + o["draw_batch"])]
         x = torch.cat([torch.randn(1, 1, 28, 28, generator=g) for g in own])
         for t in scheduler.timesteps:
-            _, _, eps, v = said(net, schedule, x, t.expand(len(x)), predicts, variance)
-            out = eps() if v is None else torch.cat([eps(), v], 1)
+            eps, _, _, v = reverse(model, schedule, x, t.expand(len(x)), CELLS[name])
+            out = eps if v is None else torch.cat([eps, v], 1)
             x = scheduler.step(out, t, x, generator=own).prev_sample
         images.append(to_uint8(x.clamp(-1, 1)))
     return torch.cat(images)
 
 
 @torch.no_grad()
-def bits(net, schedule, images, cell, o):
+def bits(net, schedule, images, name, o):
     "The bound in bits per dimension and its standard error; x_0 is not clipped, as in training."
-    predicts, _, variance = cell
-    x0 = images.float()/127.5 - 1
+    x0, model = images.float()/127.5 - 1, asked(net, name)
     g, total = torch.Generator().manual_seed(0), schedule.prior_kl(x0)/x0[0].numel()
     ends = timestep_groups(T, o["groups"])
     for low, high in zip([0, *ends], ends):
         t = torch.randint(low, high, (len(x0),), generator=g)
         x_t = schedule.q_sample(x0, t, torch.randn(x0.shape, generator=g))
-        mean, var, _, _ = said(net, schedule, x_t, t, predicts, variance)
-        total = total + (high - low)*bound_term(schedule, x0, x_t, t, mean, var)
+        _, mean, var, _ = reverse(model, schedule, x_t, t, CELLS[name])
+        truth, spread = schedule.q_posterior(x0, x_t, t)
+        if low: nats = gaussian_kl(truth, spread, mean, var)
+        else: nats = -discretized_gaussian_log_likelihood(x0, mean, var.sqrt())
+        total = total + (high - low)*nats.flatten(1).mean(1)
     total = total/math.log(2)
     return [total.mean().item(), (total.std()/len(total)**0.5).item()]
 
@@ -179,14 +156,14 @@ def run(folder, name, seed, o, data, test):
     folder.mkdir(parents=True, exist_ok=True)
     told = lambda what: print(f"{name}, seed {seed}: {what}", flush=True)
     cell = CELLS[name]
-    net, schedule, history, seconds = train(folder, cell, seed, o, data, told)
+    net, schedule, history, seconds = train(folder, name, seed, o, data, told)
     result = dict(cell=name, predicts=cell[0], loss=cell[1], variance=cell[2], seed=seed,
         parameters=sum(p.numel() for p in net.parameters()), history=history,
         seconds=round(seconds, 1), unstable=unstable(history))
     for split, images in (("test", test), ("train", data.images)):
         some = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
-        result[f"bits_{split}"] = bits(net, schedule, some[:o["bits_images"]], cell, o)
-    drawn = draw(net, cell, o)
+        result[f"bits_{split}"] = bits(net, schedule, some[:o["bits_images"]], name, o)
+    drawn = draw(net, name, o)
     result["distance"] = fashion_distance(drawn)
     torch.save(dict(images=drawn, net=net.state_dict()), folder/"drawn.pt")
     done.write_text(json.dumps(result))
