@@ -21,7 +21,7 @@ OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "
                "class_labels": "label"}
 # the options of `train` that `TrainConfig` has, too
 SETTINGS = ("steps", "batch_size", "lr", "warmup_steps", "ema_decay", "seed", "mixed_precision",
-            "checkpoint_every", "sample_every", "held_out", "labels", "label_dropout",
+            "checkpoint_every", "sample_every", "held_out", "labels", "label_dropout", "loss",
             "accumulate", "gradient_checkpointing", "compile", "trackers")
 
 # %% ../nbs/appendix/E_command_line.ipynb #e3556c8c
@@ -166,6 +166,7 @@ def train(
     steps:int=10_000,            # optimizer steps
     batch_size:int=64,           # images per step
     accumulate:int=1,            # in so many parts, for less memory and the same result
+    loss:str="simple",           # or "vlb", "mu", or "hybrid", which learns the variance, too
     lr:float=1e-3,               # highest learning rate
     warmup_steps:int=500,        # the learning rate rises over so many steps
     ema_decay:float=0.9995,      # of the moving average of the weights
@@ -192,7 +193,6 @@ def train(
     import torch
     from ddpm_edu.feeding import helpful_workers
     from ddpm_edu.labels import rows_for
-    from ddpm_edu.scheduler import DDPMScheduler
     from ddpm_edu.training import TrainConfig, Trainer, keep_memory
     target, settings = user_path(out, "out"), dict(locals())
     settings["trackers"] = tuple(filter(None, trackers.replace(" ", "").split(",")))
@@ -203,8 +203,8 @@ def train(
     if check and hasattr(dataset, "check"): dataset.check()
     config.workers = helpful_workers(dataset) if workers == -1 else workers
     torch.manual_seed(seed)
-    unet = fitted(dataset.shape, rows_for(dataset, config))
-    trainer = Trainer(unet, DDPMScheduler(), dataset, target, config)
+    unet, scheduler = fitted(dataset.shape, rows_for(dataset, config), loss == "hybrid")
+    trainer = Trainer(unet, scheduler, dataset, target, config)
     keep_memory()
     announce(trainer, unet, dataset)
     trainer.train(resume=resume)
@@ -237,13 +237,16 @@ def open_data(
 def fitted(
     shape:tuple[int, int, int],  # of an image, (C, H, W)
     classes:int|None=None,       # how many it is told, "none" among them; None: it is not
-)->Any:                          # `UNet`
-    "The small network of chapter 5 for images of this shape."
+    learns:bool=False,           # learn the variance, too?
+)->tuple[Any, Any]:              # `UNet`, `DDPMScheduler`
+    "The small network of chapter 5 for images of this shape, and the paper's schedule."
+    from ddpm_edu.scheduler import DDPMScheduler
     from ddpm_edu.unet import UNet, unet_config
     C, H, W = shape
-    size = H if H == W else (H, W)
-    ours = dict(sample_size=size, in_channels=C, out_channels=C, num_class_embeds=classes)
-    return UNet(**{**unet_config("fashion-mnist"), **ours})
+    ours = dict(sample_size=H if H == W else (H, W), in_channels=C, num_class_embeds=classes)
+    config = {**unet_config("fashion-mnist"), **ours, "out_channels": C*(1 + learns)}
+    scheduler = DDPMScheduler(variance_type="learned_range" if learns else "fixed_small")
+    return UNet(**config), scheduler
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i00005
 def announce(trainer:Any, unet:Any, dataset:Any)->None:

@@ -91,8 +91,8 @@ class Resumable:
         notes = read_notes(folder)
         said = check_same(folder, notes, (asdict(self.config), self.about()))
         if (done := int(folder.name[-8:])) > self.config.steps:
-            raise ValueError(f"steps={self.config.steps} is less than the {done} steps that {folder} "
-                             f"has made; set steps={done} or more, or name another folder")
+            raise ValueError(f"steps={self.config.steps} is less than the {done} steps that "
+                f"{folder} has made; set steps={done} or more, or name another folder")
         with reading(folder), apart(self.settings): self.accelerator.load_state(str(folder))
         self.check_health()
         return said + self.new_rate(notes[0])

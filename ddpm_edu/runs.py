@@ -25,20 +25,22 @@ from .images import numbers_of
 from .scaling import check_scales, no_bands
 from .scheduler import DDPMScheduler
 from .store import whole_file
-from .variational_bound import LOSSES
+from .variational_bound import LOSSES, check_loss
 
 # %% ../nbs/appendix/N_runs.ipynb #10abff18
 def check_fit(
     unet:nn.Module,              # the network
     scheduler:DDPMScheduler,     # the schedule
     shape,                       # of one image, (C, H, W), or None if it is not known
+    loss:str="simple",           # what is minimised
 )->None:
-    "Refuse images that the network does not take, and a network that is none."
+    "Refuse images that the network does not take, a network that is none, and a loss without use."
     if not isinstance(unet, nn.Module) or not any(p.requires_grad for p in unet.parameters()):
         raise TypeError(f"unet must be a network with weights to train, got {type(unet).__name__}")
     if not hasattr(scheduler, "schedule"):
         raise TypeError(f"scheduler must be a DDPMScheduler, got {type(scheduler).__name__}; "
             "DDPMScheduler.from_config(its config) makes one")
+    check_loss(loss, scheduler.config.variance_type, "loss")
     config = getattr(unet, "config", None)
     if not isinstance(config, Mapping) or shape is None or len(shape) != 3: return
     channels, *size = shape

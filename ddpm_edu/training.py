@@ -42,7 +42,7 @@ def training_loss(
     x0:Tensor,                   # clean images in [-1, 1], (B, C, H, W), or points, (B, D)
     t:Tensor,                    # timesteps 0..T-1, (B,)
     noise:Tensor,                # standard normal, like `x0`
-    kind:str="simple",           # "simple": (14); "vlb": (12); "mu": distance of the means
+    kind:str="simple",           # "simple": (14); "vlb": (12); or another of chapter 2's
     class_labels:Tensor|None=None,       # class numbers, (B,), for a network that is told them
     reduction:str="mean",        # "mean" over the batch, or "none"
 )->Tensor:                       # scalar, or (B,); at least float32
@@ -90,7 +90,7 @@ class TrainConfig(Scales, Recipe):
     batch_size:int=64            # images per step, on all devices together (128)
     lr:float=1e-3                # highest learning rate (2e-4)
     warmup_steps:int=500         # the rate rises over so many steps (5,000 in the authors' code)
-    loss:str="simple"            # "simple", "vlb" or "mu": chapter 2 (simple)
+    loss:str="simple"            # "simple", "vlb", "mu" or "hybrid": chapter 2 (simple)
     decay:str="cosine"           # then "cosine", down to 0 at the end, or "constant" (constant)
     weight_decay:float=0.        # of AdamW; 0 makes it Adam (0)
     grad_clip:float=1.           # longest gradient, as a Euclidean norm (1, in the authors' code)
@@ -142,7 +142,7 @@ class Trainer(Resumable):
         self.dataset, self.held = hold_out(whole := as_dataset(dataset), c.held_out)
         self.scheduler, self.network = scheduler, unet
         self.progress_bar = check_bool("progress_bar", progress_bar)
-        check_fit(unet, scheduler, getattr(self.dataset, "shape", None))
+        check_fit(unet, scheduler, getattr(self.dataset, "shape", None), c.loss)
         check_batches(c.batch_size, len(self.dataset))
         self.classes = check_classes(unet, whole, c)
         self.out = check_out(out, room_for(unet, c.keep_checkpoints + bool(c.held_out)))

@@ -332,6 +332,21 @@ def test_train_says_what_it_does(tmp_path, mode, options, word, channels):
     assert re.search(r"the remaining 3 steps will take about \d+ \w+", done.stdout), done.stdout
 
 
+def test_a_loss_by_name(tmp_path):
+    "The hybrid makes a network that learns its variance, and `sample` draws with it."
+    pictures(tmp_path/"pictures")
+    args = ["train", "--data", "pictures", "--out", "m", "--steps", 2, "--batch-size", 2,
+            "--size", 8, "--sample-every", 0, "--loss"]
+    done = run(*args, "hybird", cwd=tmp_path)
+    assert is_one_sentence(done, "--loss must be one of", "Did you mean 'hybrid'?"), done.stderr
+    done = run(*args, "hybrid", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path/"m"/"unet"/"config.json").read_text())
+    assert (config["in_channels"], config["out_channels"]) == (1, 2)
+    done = run("sample", "--model", "m", "--n", 1, "--steps", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_damaged_picture_can_be_skipped(tmp_path):
     pictures(tmp_path/"pictures")
     (tmp_path/"pictures"/"3.png").write_bytes(b"junk")

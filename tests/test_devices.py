@@ -22,6 +22,7 @@ half = torch.full_like(bytes_, 0.3)
 def seeded(n): return torch.Generator().manual_seed(n)
 def number(x): return torch.tensor(x, device="cpu")
 def itself(x, t): return 0.9*x
+def both(x, t): return torch.cat([0.9*x, 0.1*x], 1)
 def down(x): return -0.9*x
 
 
@@ -30,9 +31,16 @@ def loss_of(kind, prediction_type):
                                      kind, prediction_type)
 
 
+FIXED = [kind for kind in LOSSES if kind != "hybrid"]      # the losses of a fixed variance
+def learned(kind):
+    return lambda put: training_loss(both, schedule, put(points), put(t), put(noise), kind,
+                                     variance_type="learned_range")
+
+
 TASKS = {
+    "vlb-learned": learned("vlb"), "hybrid": learned("hybrid"),
     **{f"{kind}-{what}": loss_of(kind, what)
-       for kind in LOSSES for what in ("epsilon", "sample", "v_prediction")},
+       for kind in FIXED for what in ("epsilon", "sample", "v_prediction")},
     "bytes": lambda put: vlb_terms(itself, put(bytes_), schedule, generator=seeded(1)).total,
     "numbers": lambda put: vlb_terms(itself, put(points), schedule, "fixed_small", "gaussian", True,
                                      generator=seeded(1)).total,
@@ -113,9 +121,12 @@ def test_a_loss_reads_no_number():
     with impatient():
         for task in (lambda: x0.sum().item(), lambda: bool((when < 3).all())):    # controls
             with pytest.raises(AssertionError, match="waits"): task()
-        for kind in LOSSES:
+        for kind in FIXED:
             for what in ("epsilon", "v_prediction"):
                 assert training_loss(itself, schedule, x0, when, z, kind, what).shape == (4,)
+        for kind in ("vlb", "hybrid"):
+            args = both, schedule, x0, when, z, kind, "epsilon", "learned_range"
+            assert training_loss(*args).shape == (4,)
 
 
 def test_the_accelerator_is_one():

@@ -768,3 +768,21 @@ def test_data_sets_of_torch_train_and_resume(tmp_path, wrap):
     trainer(tmp_path/"b", data=data, log_every=1).train(resume=True)
     assert equal(weights(tmp_path/"a"), weights(tmp_path/"b"))
     assert history(tmp_path/"a") == history(tmp_path/"b")
+
+
+@pytest.mark.parametrize("loss", ["vlb", "hybrid"])
+def test_a_learned_variance_trains_and_draws(tmp_path, loss):
+    "Both halves of the last layer move; with `simple`, the negative control, the second stays."
+    def moved(loss):
+        scheduler = DDPMScheduler(variance_type="learned_range")
+        run = trainer(tmp_path/loss, small(out_channels=2), scheduler, loss=loss)
+        before = run.network.conv_out.weight.detach().clone()
+        run.train()
+        change = (run.network.conv_out.weight - before).abs().amax((1, 2, 3))
+        return run.pipeline(), change > 0
+    pipe, change = moved(loss)
+    assert change.tolist() == [True, True] and moved("simple")[1].tolist() == [True, False]
+    assert pipe(2, num_inference_steps=3, output_type="pt").images.isfinite().all()
+    again = DDPMPipeline.from_pretrained(tmp_path/loss)
+    assert again.scheduler.config.variance_type == "learned_range"
+    assert again.unet.config.out_channels == 2

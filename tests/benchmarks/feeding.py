@@ -85,7 +85,7 @@ def waiting(data, what, workers, batch=B, steps=30):
     from ddpm_edu.training import TrainConfig, Trainer
     with tempfile.TemporaryDirectory() as out:
         config = TrainConfig(steps=steps + 5, batch_size=batch, workers=workers)
-        run = Trainer(fitted(data.shape), DDPMScheduler(), data, out, config, cpu=True,
+        run = Trainer(fitted(data.shape)[0], DDPMScheduler(), data, out, config, cpu=True,
                       progress_bar=False)
         usual, waited = run.feed, [0.]
         def timed(step):

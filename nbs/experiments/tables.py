@@ -1,0 +1,191 @@
+"""Tables 1 and 2 of the paper on Fashion-MNIST: eight ways to train one network, at equal compute.
+
+    python nbs/experiments/tables.py OUT            # all runs, about four minutes each on one core
+    python nbs/experiments/tables.py OUT --short    # a tiny version, less than a minute
+
+A cell says what the network predicts (the mean of the reverse step, mu, or the noise), what it is
+trained on, and whether its variance is learned. Every run has a folder in OUT and goes on where it
+was stopped; the first seed of all cells comes before the second. Results: tables.json beside this
+file, or in OUT for `--short`. The whole of Fashion-MNIST is used where it is found."""
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+
+from ddpm_edu import DDPMScheduler, UNet
+from ddpm_edu.bits import timestep_groups
+from ddpm_edu.data import load_fashion_mnist
+from ddpm_edu.evaluation import fashion_distance
+from ddpm_edu.images import to_uint8
+from ddpm_edu.training import TrainConfig, draw_batch, ema_weights
+from ddpm_edu.unet import unet_config
+from ddpm_edu.variational_bound import (discretized_gaussian_log_likelihood, gaussian_kl,
+    learned_variance, reverse_variance, training_loss)
+
+HERE, T, LEARNED = Path(__file__).parent, 1000, "learned_range"
+CELLS = {                        # what is predicted, the loss, the variance
+    "mu, L, learned": ("mu", "vlb", LEARNED),
+    "mu, L, fixed": ("mu", "vlb", "fixed_large"),
+    "mu, plain": ("mu", "mu", "fixed_large"),
+    "epsilon, L, learned": ("epsilon", "vlb", LEARNED),
+    "epsilon, L, fixed": ("epsilon", "vlb", "fixed_large"),
+    "epsilon, L_simple": ("epsilon", "simple", "fixed_large"),
+    "epsilon, hybrid": ("epsilon", "hybrid", LEARNED),
+    "mu - x_t, L, fixed": ("mu", "vlb", "fixed_large")}        # the network says mu - x_t
+LONG = dict(steps=1250, batch_size=32, widths=(8, 24, 32), samples=250, sample_steps=100,
+    bits_images=128, groups=25, draw_batch=50, seeds=3)
+SHORT = dict(LONG, steps=20, batch_size=16, widths=(8, 8, 8), samples=70, sample_steps=3,
+    bits_images=4, groups=5, draw_batch=35, seeds=1)
+
+
+def asked(net, name):
+    "What the network says about x_t: the prediction, then, if it is learned, v of the variance."
+    def model(x_t, t): return net(x_t, t).sample
+    def changed(x_t, t): return x_t + net(x_t, t).sample
+    return changed if name.startswith("mu - x_t") else model
+
+
+def reverse(model, schedule, x_t, t, cell):
+    "What is said about the noise, the mean of the reverse step and its variance, and v or None."
+    predicts, _, variance = cell
+    out, v = model(x_t, t), None
+    if variance == LEARNED:
+        out, v = out.chunk(2, 1)
+        var = learned_variance(schedule, v, t)
+    else: var = reverse_variance(schedule, variance).to(x_t)[t].view(-1, 1, 1, 1)
+    eps, mean = (schedule.convert(x_t, t, out, predicts, what) for what in ("epsilon", "mu"))
+    return eps, mean, var, v
+
+
+def train(folder, name, seed, o, data, told):
+    "The averaged network and the history; a checkpoint every 250 steps."
+    cell = CELLS[name]
+    c = TrainConfig(steps=o["steps"], batch_size=o["batch_size"], warmup_steps=o["steps"]//15,
+        ema_decay=0.99)
+    torch.manual_seed(seed)
+    net = UNet(**dict(unet_config("fashion-mnist"), block_out_channels=o["widths"],
+        norm_num_groups=4, out_channels=1 + (cell[2] == LEARNED)))
+    ema, schedule = ema_weights(net, c.ema_decay), DDPMScheduler().schedule
+    model = asked(net, name)
+    adam, history, step, spent = torch.optim.Adam(net.parameters(), c.lr), [], 0, 0.
+    parts = dict(net=net, ema=ema, adam=adam)
+    saved = folder/"checkpoint.pt"
+    if saved.exists():
+        state = torch.load(saved, weights_only=True)
+        for name, part in parts.items(): part.load_state_dict(state[name])
+        history, step, spent = state["history"], state["step"], state["spent"]
+    started, sums = time.process_time() - spent, []
+    while step < c.steps:
+        for group in adam.param_groups: group["lr"] = c.lr_at(step)
+        batch = draw_batch(data, T, step, c.batch_size, seed)
+        loss = training_loss(model, schedule, *batch, cell[1], cell[0], cell[2]).mean()
+        loss.backward()
+        length = torch.nn.utils.clip_grad_norm_(net.parameters(), c.grad_clip)
+        adam.step()
+        adam.zero_grad()
+        ema.update_parameters(net)
+        step += 1
+        sums.append((loss.item(), length.item()))
+        if step % max(1, c.steps//50) == 0:
+            losses, lengths = zip(*sums)
+            history.append([step, sum(losses)/len(losses), max(lengths)])
+            sums = []
+            if not math.isfinite(history[-1][1]): break
+        if step % 250 == 0 or step == c.steps:
+            spent = time.process_time() - started
+            states = {name: part.state_dict() for name, part in parts.items()}
+            torch.save(dict(states, history=history, step=step, spent=spent), folder/"part")
+            os.replace(folder/"part", saved)
+            told(f"{step} steps, {spent:.0f} s, loss {history[-1][1]:.4g}")
+    return ema.module.eval(), schedule, history, spent
+
+
+@torch.no_grad()
+def draw(net, name, o):
+    "Images, bytes, from the same noise in every cell; the estimates of x_0 are clipped."
+    scheduler, images = DDPMScheduler(variance_type=CELLS[name][2]), []
+    schedule = scheduler.schedule
+    model = asked(net, name)
+    scheduler.set_timesteps(o["sample_steps"])
+    for first in range(0, o["samples"], o["draw_batch"]):
+        own = [torch.Generator().manual_seed(i) for i in range(first, first + o["draw_batch"])]
+        x = torch.cat([torch.randn(1, 1, 28, 28, generator=g) for g in own])
+        for t in scheduler.timesteps:
+            eps, _, _, v = reverse(model, schedule, x, t.expand(len(x)), CELLS[name])
+            out = eps if v is None else torch.cat([eps, v], 1)
+            x = scheduler.step(out, t, x, generator=own).prev_sample
+        images.append(to_uint8(x.clamp(-1, 1)))
+    return torch.cat(images)
+
+
+@torch.no_grad()
+def bits(net, schedule, images, name, o):
+    "The bound in bits per dimension and its standard error; x_0 is not clipped, as in training."
+    x0, model = images.float()/127.5 - 1, asked(net, name)
+    g, total = torch.Generator().manual_seed(0), schedule.prior_kl(x0)/x0[0].numel()
+    ends = timestep_groups(T, o["groups"])
+    for low, high in zip([0, *ends], ends):
+        t = torch.randint(low, high, (len(x0),), generator=g)
+        x_t = schedule.q_sample(x0, t, torch.randn(x0.shape, generator=g))
+        _, mean, var, _ = reverse(model, schedule, x_t, t, CELLS[name])
+        truth, spread = schedule.q_posterior(x0, x_t, t)
+        if low: nats = gaussian_kl(truth, spread, mean, var)
+        else: nats = -discretized_gaussian_log_likelihood(x0, mean, var.sqrt())
+        total = total + (high - low)*nats.flatten(1).mean(1)
+    total = total/math.log(2)
+    return [total.mean().item(), (total.std()/len(total)**0.5).item()]
+
+
+def unstable(history):
+    "Why a run is called unstable, or None."
+    losses = [loss for _, loss, _ in history]
+    if not all(map(math.isfinite, losses)): return "the loss is not finite"
+    means = [sum(some)/5 for some in zip(*(losses[i:] for i in range(5)))]
+    if not means or means[-1] <= 2*min(means): return None
+    return f"the loss ends at {means[-1]/min(means):.3g} times its minimum"
+
+
+def run(folder, name, seed, o, data, test):
+    "One cell with one seed; what is finished is read."
+    done = folder/"result.json"
+    if done.exists(): return json.loads(done.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    told = lambda what: print(f"{name}, seed {seed}: {what}", flush=True)
+    cell = CELLS[name]
+    net, schedule, history, seconds = train(folder, name, seed, o, data, told)
+    result = dict(cell=name, predicts=cell[0], loss=cell[1], variance=cell[2], seed=seed,
+        parameters=sum(p.numel() for p in net.parameters()), history=history,
+        seconds=round(seconds, 1), unstable=unstable(history))
+    for split, images in (("test", test), ("train", data.images)):
+        some = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
+        result[f"bits_{split}"] = bits(net, schedule, some[:o["bits_images"]], name, o)
+    drawn = draw(net, name, o)
+    result["distance"] = fashion_distance(drawn)
+    torch.save(dict(images=drawn, net=net.state_dict()), folder/"drawn.pt")
+    done.write_text(json.dumps(result))
+    told(f"bits {result['bits_test'][0]:.3f}, distance {result['distance']:.1f}")
+    return result
+
+
+def main(argv=None):
+    "All runs, and the file after each of them."
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("out", type=Path, help="folder of the runs")
+    p.add_argument("--short", action="store_true", help="a tiny version, in less than a minute")
+    a = p.parse_args(argv)
+    o = SHORT if a.short else LONG
+    data, test = load_fashion_mnist("train"), load_fashion_mnist("test").images
+    where, runs = (a.out if a.short else HERE)/"tables.json", []
+    a.out.mkdir(parents=True, exist_ok=True)
+    for seed in range(o["seeds"]):
+        for name in CELLS:
+            runs.append(run(a.out/f"{name.replace(', ', '-')}-{seed}", name, seed, o, data, test))
+            where.write_text(json.dumps(dict(options=o, runs=runs), indent=1) + "\n")
+    return runs
+
+
+if __name__ == "__main__": main()
