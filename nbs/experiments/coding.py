@@ -45,6 +45,11 @@ def curve(codec, x, times, draws=2):
     return found
 
 
+def rounded(table):
+    "As lists, with five digits."
+    return [[float(f"{e:.5g}") for e in row] for row in table.tolist()]
+
+
 def rate(codec, errors, times):
     "The error at each timestep and the bytes of divergence spent until then, (T,) each."
     log_snr = codec.snr.log().numpy()
@@ -101,7 +106,7 @@ def main():
     codec, (raw, x) = _Codec(pipe, 64), images(options.images)
     times = pipe.coding["timesteps"]
     if len(state.get("errors", ())) < len(x):
-        state["timesteps"], state["errors"] = times, curve(codec, x, times).tolist()
+        state["timesteps"], state["errors"] = times, rounded(curve(codec, x, times))
     key = f"effort {options.effort}"
     for i in range(len(x)):
         row = state["images"].setdefault(str(i), {})
