@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['HEADER', 'MAGIC', 'VERSION', 'FOREIGN', 'CodeFile', 'pack', 'unpack']
 
-# %% ../nbs/appendix/S_code_files.ipynb #0bd9761f
+# %% ../nbs/appendix/S_code_files.ipynb #e25504d0
 import warnings, zlib
 from dataclasses import dataclass
 
-# %% ../nbs/appendix/S_code_files.ipynb #9952dd42
+# %% ../nbs/appendix/S_code_files.ipynb #8a238e5e
 HEADER = 8           # bytes before the first index
 MAGIC, VERSION = 0xDD, 1
 FOREIGN = {b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture",
@@ -38,7 +38,7 @@ def pack(
     head += bytes([len(body)//2]) + (zlib.crc32(body) & 0xFFFF).to_bytes(2, "big")
     return head + bytes([zlib.crc32(head) & 0xFF]) + body
 
-# %% ../nbs/appendix/S_code_files.ipynb #8e285e4c
+# %% ../nbs/appendix/S_code_files.ipynb #62078253
 def unpack(
     data:bytes,          # a file, or the first bytes of one
 )->CodeFile:
@@ -62,7 +62,7 @@ def unpack(
                          f"version {VERSION}; use the version of ddpm_edu that wrote it")
     return _body(data)
 
-# %% ../nbs/appendix/S_code_files.ipynb #abf37ca6
+# %% ../nbs/appendix/S_code_files.ipynb #1ea34729
 def _body(data:bytes)->CodeFile:
     "The indices, and whether they are all there."
     body, steps = data[HEADER:], data[4]

@@ -9,7 +9,6 @@ __all__ = ['SCHEDULES', 'GAINS', 'STEP_BITS', 'MAX_STEPS', 'CALIBRATION', 'STALE
 
 # %% ../nbs/09_progressive_coding.ipynb #lib00001
 import json, math
-from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
