@@ -41,6 +41,7 @@ NEEDS = {
     "07_training": "chapters 1 to 6",
     "08_bits": "chapters 2 and 6",
     "08_evaluation": "chapter 6",
+    "09_progressive_coding": "chapters 2 and 6",
     "11_speed": "chapters 4 to 7",
 }
 SAMPLES = "![64 garments that the model has drawn, 1000 steps each](images/samples.png)"

@@ -20,8 +20,8 @@ FLOORS = {name: floor for floor, names in enumerate((
     "weights data scheduler explorers_formulas pipeline_mixin book feeding hub_pictures",
     "unet explorers scaling",
     "pipeline checkpoints runs",
-    "resuming bits",
-    "training evaluation many",
+    "resuming bits code_files",
+    "training evaluation many progressive_coding",
     "evaluate",
     "cli",
 )) for name in names.split()}

@@ -27,6 +27,7 @@ shown_in = {
     "06_pipeline": ["sampler"],
     "07_training": ["bound"],
     "08_evaluation": ["distance"],
+    "09_progressive_coding": ["code"],
     "11_speed": ["roof"],
     "appendix/C1_explorer": ["point"],
     "appendix/C2_explorers_formulas": ["forward"],

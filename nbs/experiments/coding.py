@@ -1,0 +1,125 @@
+"""What the files of chapter 9 cost: `python nbs/experiments/coding.py` writes coding.json beside it.
+
+For 100 test images of the slice: the curve of rate and distortion along true q-samples, the bytes
+that `encode` needs for three errors, and other formats at the same errors. An hour of one busy
+core; stopped and started again, it goes on where it was.
+"""
+import argparse
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ddpm_edu import DDPMPipeline
+from ddpm_edu.code_files import HEADER
+from ddpm_edu.data import SLICE, load_fashion_mnist
+from ddpm_edu.progressive_coding import _Codec, encode
+from ddpm_edu.pipeline import evaluating
+
+GOALS = (15, 10, 7)                  # root mean square errors on 0..255
+FORMATS = {"JPEG": range(1, 96, 2), "WEBP": range(0, 101, 2), "AVIF": range(0, 101, 4)}
+
+
+def images(n):
+    "Test images in a random order, bytes and floats."
+    test = load_fashion_mnist("test", root=SLICE).images
+    test = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[:n]]
+    test = test.view(n, 1, 28, 28)
+    return test, test.float()/127.5 - 1
+
+
+def curve(codec, x, times, draws=2):
+    "Mean square errors of x_0-hat along q-samples, (images, timesteps)."
+    noise, schedule = torch.Generator().manual_seed(7), codec.pipe.scheduler.schedule
+    found = torch.zeros(len(x), len(times))
+    with evaluating(codec.pipe.unet), torch.inference_mode():
+        for k, t in enumerate(times):
+            for _ in range(draws):
+                x_t = schedule.q_sample(x, t, torch.randn(x.shape, generator=noise))
+                guess = codec.guess(x_t, torch.full((len(x),), t))
+                found[:, k] += ((x - guess)**2).flatten(1).mean(1)/draws
+    return found
+
+
+def rounded(table):
+    "As lists, with five digits."
+    return [[float(f"{e:.5g}") for e in row] for row in table.tolist()]
+
+
+def rate(codec, errors, times):
+    "The error at each timestep and the bytes of divergence spent until then, (T,) each."
+    log_snr = codec.snr.log().numpy()
+    m = np.exp(np.interp(log_snr, log_snr[times][::-1], np.log(errors)[::-1]))
+    jumps = 0.5*codec.D*(codec.snr[:-1] - codec.snr[1:]).numpy()*m[1:]/math.log(2)/8
+    start = 0.5*codec.D*codec.snr[-1].item()*m[-1]/math.log(2)/8
+    return m**0.5*127.5, start + np.append(jumps[::-1].cumsum()[::-1], 0)
+
+
+def ideal(errors, spent, goal):
+    "The bytes of divergence at which the error first falls to the goal."
+    t = int((errors > goal).nonzero()[0][0])
+    if t == 0: return float(spent[0])
+    share = (goal - errors[t-1])/(errors[t] - errors[t-1])
+    return float(spent[t-1] + share*(spent[t] - spent[t-1]))
+
+
+def size_of(image, kind, goal):
+    "Bytes of the smallest file of another format with that error, and of its empty picture."
+    sizes = []
+    for picture in (image[0].numpy(), np.zeros((1, 1), np.uint8)):
+        best = None
+        for quality in FORMATS[kind]:
+            file = io.BytesIO()
+            Image.fromarray(picture).save(file, kind, quality=quality)
+            seen = np.asarray(Image.open(file).convert("L")).astype(float)
+            error = ((seen - picture)**2).mean()**0.5
+            if error <= goal or picture.size == 1:
+                best = min(best or 10**9, len(file.getvalue()))
+        sizes.append(best)
+    return sizes
+
+
+def lossless(image):
+    "Bytes of the PNG file and of the lossless WebP file."
+    found = []
+    for kind, options in (("PNG", {"optimize": True}), ("WEBP", {"lossless": True, "method": 6})):
+        file = io.BytesIO()
+        Image.fromarray(image[0].numpy()).save(file, kind, **options)
+        found.append(len(file.getvalue()))
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--effort", type=int, default=1)
+    parser.add_argument("--out", default=Path(__file__).with_name("coding.json"))
+    options = parser.parse_args()
+    path = Path(options.out)
+    state = json.loads(path.read_text()) if path.exists() else {"goals": GOALS, "images": {}}
+    pipe = DDPMPipeline.from_pretrained("fashion-mnist")
+    pipe.set_progress_bar_config(disable=True)
+    codec, (raw, x) = _Codec(pipe, 64), images(options.images)
+    times = pipe.coding["timesteps"]
+    if len(state.get("errors", ())) < len(x):
+        state["timesteps"], state["errors"] = times, rounded(curve(codec, x, times))
+    key = f"effort {options.effort}"
+    for i in range(len(x)):
+        row = state["images"].setdefault(str(i), {})
+        if "ideal" not in row:
+            errors, spent = rate(codec, np.array(state["errors"][i]), times)
+            row["ideal"] = [round(ideal(errors, spent, goal), 2) for goal in GOALS]
+            row["lossless"] = lossless(raw[i])
+            for kind in FORMATS: row[kind] = [size_of(raw[i], kind, goal) for goal in GOALS]
+        if key in row: continue
+        make = lambda goal: encode(pipe, x[i], 510, rmse=goal, effort=options.effort)
+        row[key] = [len(make(goal)) - HEADER for goal in GOALS]
+        path.write_text(json.dumps(state) + "\n")
+        print(i, row["ideal"], row[key], flush=True)
+
+
+if __name__ == "__main__": main()

@@ -1,0 +1,187 @@
+"Chapter 9's files: round trips, damaged bytes, other precisions, other pipelines."
+import json
+import random
+import warnings
+
+import pytest
+import torch
+
+from ddpm_edu import DDPMPipeline
+from ddpm_edu.code_files import HEADER, pack, unpack
+from ddpm_edu.data import SLICE, load_fashion_mnist
+from ddpm_edu.progressive_coding import (Candidates, calibrate, calibration, decode, decode_steps,
+    encode, rmse, walsh)
+from refusals.coding import made, ready
+
+quiet = dict(disable=True)
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    pipe = DDPMPipeline.from_pretrained("fashion-mnist")
+    pipe.set_progress_bar_config(**quiet)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def x0(): return load_fashion_mnist("test", root=SLICE).batch([3, 14])
+
+
+@pytest.fixture(scope="module")
+def files(pipe, x0): return encode(pipe, x0, 40)
+
+
+def refused(data):
+    "Does reading this end in an error?"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try: unpack(data)
+        except ValueError: return True
+    return False
+
+
+def test_round_trip(pipe, x0, files):
+    for file, image in zip(files, x0):
+        steps = decode_steps(pipe, file)
+        assert len(file) == HEADER + 40 and len(steps) == 21
+        assert rmse(steps, image)[-1] < rmse(steps, image)[5] < rmse(steps, image)[0]
+    alone, together = decode(pipe, files[0], "pt"), decode(pipe, files, "pt")
+    assert torch.allclose(alone, together[0], atol=1e-4)
+    assert not torch.allclose(alone, together[1], atol=0.1)
+    assert decode(pipe, files)[1].size == (28, 28)
+
+
+def test_a_goal_is_reached_and_no_byte_later(pipe, x0):
+    file = encode(pipe, x0[0], 200, rmse=15)
+    path = rmse(decode_steps(pipe, file), x0[0])
+    assert path[-1] <= 15 + 1e-3 and (path[:-1] > 15 - 1e-3).all()
+    assert len(encode(pipe, x0[0], 200, rmse=15, effort=4)) <= len(file)
+    assert len(encode(pipe, x0[0], 0)) == HEADER
+
+
+def test_every_flipped_bit_of_the_header(files):
+    for k in range(8*HEADER):
+        damaged = bytearray(files[0])
+        damaged[k//8] ^= 1 << k % 8
+        assert refused(bytes(damaged)), k
+    assert not refused(files[0])
+
+
+def test_five_hundred_damaged_bodies(files):
+    g, whole = random.Random(0), files[1]
+    for _ in range(500):
+        damaged = bytearray(whole)
+        damaged[g.randrange(HEADER, len(whole))] ^= 1 << g.randrange(8)
+        assert refused(bytes(damaged))
+    for n in range(HEADER, len(whole)):
+        with pytest.warns(UserWarning, match="shortened"): assert not unpack(whole[:n]).whole
+    for n in range(HEADER): assert refused(whole[:n])
+
+
+def test_random_bytes_are_hardly_ever_a_file():
+    g = random.Random(1)
+    taken = sum(not refused(b"\xdd\x10" + g.randbytes(60)) for _ in range(2000))
+    assert taken < 30                                # 1 of 256 headers, and of them few bodies
+
+
+def test_shortened_files_are_pictures(pipe, files):
+    steps = decode_steps(pipe, files[0])
+    for n in (0, 1, 2, 13):
+        with pytest.warns(UserWarning, match=f"{n} of 40 bytes"):
+            part = decode(pipe, files[0][:HEADER + n], "pt")
+        assert torch.allclose(part, steps[n//2], atol=1e-4)
+
+
+def levels(a, b): return ((a - b).abs().max()*127.5).item()
+
+
+def test_threads_change_no_grey_level(pipe, files):
+    n = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = decode(pipe, files[0], "pt")
+        torch.set_num_threads(2)
+        two = decode(pipe, files[0], "pt")
+    finally: torch.set_num_threads(n)
+    assert levels(one, two) < 1
+
+
+def test_bf16_needs_force_and_is_near(pipe, x0, files):
+    "Rounded weights are another model; what it decodes is a little off, and not garbage."
+    low = DDPMPipeline.from_pretrained("fashion-mnist", torch_dtype=torch.bfloat16)
+    low.set_progress_bar_config(**quiet)
+    with pytest.raises(ValueError, match="other weights"): decode(low, files[0])
+    calibrate(low, x0)
+    low.coding = {**calibration(pipe), "weights": low.coding["weights"]}
+    with pytest.raises(ValueError, match="another model"): decode(low, files[0])
+    near = decode(low, files[0], "pt", force=True)
+    assert rmse(near, decode(pipe, files[0], "pt")) < 3
+
+
+def test_half_precision_on_the_disk_is_the_same_model(pipe, files, tmp_path):
+    pipe.save_pretrained(tmp_path, dtype=torch.float16)
+    again = DDPMPipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(**quiet)
+    with pytest.raises(ValueError, match="not calibrated"): decode(again, files[0])
+    (tmp_path/"coding.json").write_text(json.dumps(calibration(pipe)))
+    assert torch.allclose(decode(again, files[0], "pt"), decode(pipe, files[0], "pt"), atol=1e-4)
+
+
+@pytest.mark.parametrize("image", [-1., 1., "noise", "steps"])
+def test_what_is_no_garment_ends_too(pipe, image):
+    "Black, white, noise, and noise of the two extremes."
+    noise = torch.randn(1, 28, 28, generator=torch.Generator().manual_seed(0))
+    x = {"noise": noise.clamp(-1, 1), "steps": noise.sign()}.get(image, torch.full_like(noise, 0))
+    if isinstance(image, float): x = torch.full_like(noise, image)
+    file = encode(pipe, x, 20)
+    seen = decode(pipe, file, "pt")
+    assert HEADER < len(file) <= HEADER + 20 and seen.isfinite().all() and seen.abs().max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+def test_colours_and_predictions(kind):
+    from refusals.coding import TINY
+    unet = {**TINY["unet"], "sample_size": 32, "in_channels": 3, "out_channels": 3}
+    config = {"unet": unet, "scheduler": dict(prediction_type=kind)}
+    rgb = DDPMPipeline.from_config(config)
+    rgb.set_progress_bar_config(**quiet)
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))*2 - 1
+    calibrate(rgb, x)
+    said = unpack(encode(rgb, x[0], 8))                # no claim on rate: it may stop at once
+    file = pack(said.schedule, said.model, [1, 2, 3, 65535])
+    assert len(said.indices) <= 4 and decode(rgb, file).mode == "RGB"
+    with pytest.warns(UserWarning): part = decode(rgb, file[:HEADER + 4], "pt")
+    assert part.shape == x[0].shape and torch.allclose(part, decode_steps(rgb, file)[2], atol=1e-4)
+
+
+def test_a_call_changes_nothing_that_another_can_see():
+    pipe, x = ready(), torch.zeros(1, 8, 8)
+    pipe.unet.train()
+    state, before = torch.get_rng_state(), encode(pipe, x, 6)
+    assert torch.equal(state, torch.get_rng_state()) and pipe.unet.training
+    assert encode(pipe, x, 6) == before and not decode(pipe, before, "pt").is_inference()
+
+
+def test_walsh_is_the_hadamard_matrix():
+    H = torch.ones(1, 1)
+    for _ in range(6): H = torch.cat([torch.cat([H, H], 1), torch.cat([H, -H], 1)])
+    x = torch.randint(-9, 9, (3, 64), generator=torch.Generator().manual_seed(0)).float()
+    assert torch.equal(walsh(x), x @ H) and not torch.equal(walsh(x), x @ H.flip(0))
+
+
+def test_candidates_are_the_same_for_ever():
+    "Numbers that must never change, or old files become other pictures."
+    z = Candidates(784)(torch.tensor([0, 12345, 65535]), 7)*32
+    assert z[:, :6].int().tolist() == PINNED
+    assert not torch.equal(z, Candidates(784)(torch.tensor([0, 12345, 65535]), 8)*32)
+
+
+PINNED = [[-36, 32, -16, 56, 68, 4], [12, 0, 4, 4, -24, -24], [26, -14, 34, 70, -2, -14]]
+
+
+def test_a_long_file_of_another_schedule_is_damaged():
+    pipe = ready()
+    model = unpack(encode(pipe, torch.zeros(1, 8, 8), 2)).model
+    many = pack(0, model, [0]*255)
+    with pytest.raises(ValueError, match="its schedule has"): decode(pipe, many)
+    with pytest.raises(ValueError, match="not calibrated"): decode(made(), many)
