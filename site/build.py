@@ -267,10 +267,43 @@ def film(path, steps=60, frames=40):
         return state
     seed = torch.Generator("cpu").manual_seed(5)
     pipe(batch_size=16, num_inference_steps=steps, generator=seed, callback_on_step_end=look)
-    first, *rest = [seen[round(i*(steps-1)/(frames-1))] for i in range(frames)]
-    first.save(path, save_all=True, append_images=rest, duration=[90]*(frames-1)+[3000], loop=0,
+    moving([seen[round(i*(steps-1)/(frames-1))] for i in range(frames)], path, 90)
+
+
+def moving(pictures, path, each):
+    "An animation, `each` ms a picture and the last one longer; beside it the last picture alone."
+    first, *rest = pictures
+    first.save(path, save_all=True, append_images=rest, duration=[each]*len(rest) + [3000], loop=0,
         quality=70, method=4)
-    rest[-1].save(path.with_suffix(".png"))
+    pictures[-1].save(path.with_suffix(".png"))
+
+
+def film_of_bytes(path):
+    "Eight garments, each decoded from more and more bytes of its file; below, the originals."
+    import torch
+    from ddpm_edu import DDPMPipeline
+    from ddpm_edu.data import SLICE, load_fashion_mnist
+    from ddpm_edu.plots import make_grid
+    from ddpm_edu.progressive_coding import decode_steps, encode
+    pipe = DDPMPipeline.from_pretrained("fashion-mnist")
+    pipe.set_progress_bar_config(disable=True)
+    data = load_fashion_mnist("test", root=SLICE)
+    x0 = data.batch(torch.randperm(len(data), generator=torch.Generator().manual_seed(3))[:8])
+    steps = decode_steps(pipe, encode(pipe, x0))                        # 8 of (44, 1, 28, 28)
+    last = max(map(len, steps))
+    steps = torch.stack([torch.cat([s, s[-1:].expand(last - len(s), -1, -1, -1)]) for s in steps])
+    moving([counted(make_grid(torch.cat([steps[:, k], x0]), 8, value_range=(-1, 1)), 2*k)
+            for k in range(last)], path, 160)
+
+
+def counted(grid, n, strip=20):
+    "A picture with the number of bytes below it."
+    from PIL import Image, ImageDraw
+    grid = grid.convert("L").resize((2*grid.width, 2*grid.height), Image.Resampling.NEAREST)
+    whole = Image.new("L", (grid.width, grid.height + strip), 0)
+    whole.paste(grid)
+    ImageDraw.Draw(whole).text((4, grid.height + 4), f"{n} bytes each", fill=255)
+    return whole
 
 
 def card(name):
@@ -329,11 +362,16 @@ def front_page(src, names):
 A book about Denoising Diffusion Probabilistic Models that compiles to a library.
 :::
 
+<picture><source media="(prefers-reduced-motion: reduce)" srcset="_static/bytes.png"><img
+class="ddpm-film" src="_static/bytes.webp"
+alt="Eight garments appear, coarse to fine, as more bytes of their files are read"></picture>
+
+*Above: the first bytes of eight files, decoded by [chapter 9](09_progressive_coding.ipynb), over
+the originals. Below: sixteen pictures of pure noise, and what sixty steps back make of each.*
+
 <picture><source media="(prefers-reduced-motion: reduce)" srcset="_static/reverse.png"><img
 class="ddpm-film" src="_static/reverse.webp"
 alt="Sixteen pictures of noise turn, step by step, into garments: the reverse process"></picture>
-
-*Above: sixteen pictures of pure noise, and what sixty steps back make of each.*
 
 {intro}
 
@@ -362,7 +400,8 @@ def sources(src, url, progress):
     shutil.copytree(here/"static", src/"_static", dirs_exist_ok=True)
     beside = shutil.ignore_patterns("*.json", "*.js", "node_modules")
     shutil.copytree(here/"_vendor", src/"_static"/"vendor", ignore=beside, dirs_exist_ok=True)
-    progress.say("drawing the film of the front page")
+    progress.say("drawing the films of the front page")
+    film_of_bytes(src/"_static"/"bytes.webp")
     film(src/"_static"/"reverse.webp")
     front_page(src, names)
     progress.say("documenting the library")
