@@ -22,7 +22,7 @@ FLOORS = {name: floor for floor, names in enumerate((
     "pipeline checkpoints runs",
     "resuming bits code_files",
     "training evaluation many progressive_coding",
-    "evaluate",
+    "evaluate compress",
     "cli",
 )) for name in names.split()}
 # Lists of mistakes and of answers, one a line: the issue "A course to trust" replaces them.

@@ -57,7 +57,7 @@ def test_sample(tmp_path):
 
 
 def test_help_and_version(tmp_path):
-    commands = ("sample", "train", "evaluate", "notebooks", "assignment")
+    commands = ("sample", "train", "evaluate", "compress", "decompress", "notebooks", "assignment")
     for args in (("--help",), ("--version",), *((c, "--help") for c in commands)):
         done = run(*args, cwd=tmp_path)
         assert done.returncode == 0 and done.stdout, args

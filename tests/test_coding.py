@@ -5,9 +5,11 @@ import warnings
 
 import pytest
 import torch
+from PIL import Image
 
 from ddpm_edu import DDPMPipeline
 from ddpm_edu.code_files import HEADER, pack, unpack
+from ddpm_edu.compress import compress, decompress
 from ddpm_edu.data import SLICE, load_fashion_mnist
 from ddpm_edu.progressive_coding import (Candidates, calibrate, calibration, decode, decode_steps,
     encode, rmse, walsh)
@@ -185,3 +187,30 @@ def test_a_long_file_of_another_schedule_is_damaged():
     many = pack(0, model, [0]*255)
     with pytest.raises(ValueError, match="its schedule has"): decode(pipe, many)
     with pytest.raises(ValueError, match="not calibrated"): decode(made(), many)
+
+
+def names(folder): return sorted(p.name for p in folder.iterdir())
+
+
+def test_commands_keep_the_original(tmp_path, pipe, x0):
+    picture = decode(pipe, encode(pipe, x0[0], 4))
+    picture.resize((50, 40)).convert("RGB").save(tmp_path/"a.png")
+    before = (tmp_path/"a.png").read_bytes()
+    compress(str(tmp_path/"a.png"), max_bytes=6)
+    decompress(str(tmp_path/"a.png.ddpm"))
+    assert names(tmp_path) == ["a.png", "a.png.ddpm", "a.png.png"]
+    assert (tmp_path/"a.png").read_bytes() == before
+    assert Image.open(tmp_path/"a.png.png").size == (28, 28)
+
+
+def test_commands_write_nothing_when_they_refuse(tmp_path):
+    for folder in ("x", "y", "out"): (tmp_path/folder).mkdir()
+    for folder in ("x", "y"): Image.new("L", (28, 28)).save(tmp_path/folder/"a.png")
+    with pytest.raises(ValueError, match="two files"):
+        compress(str(tmp_path), str(tmp_path/"out"))
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        compress(str(tmp_path/"x"), str(tmp_path/"nowhere"))
+    with pytest.raises(FileNotFoundError, match="does not exist"): compress(str(tmp_path/"z.png"))
+    with pytest.raises(ValueError, match="PNG picture"):
+        decompress(str(tmp_path/"x"/"a.png"), str(tmp_path/"out"/"b.png"))
+    assert names(tmp_path/"out") == [] and names(tmp_path/"x") == ["a.png"]
