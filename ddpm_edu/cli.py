@@ -10,11 +10,12 @@ __all__ = ['OTHER_NAMES', 'SETTINGS', 'FORMATS', 'COMMANDS', 'check_output', 'wr
            'complain', 'run']
 
 # %% ../nbs/appendix/E_command_line.ipynb #ec67c40f
-import importlib, math, os, re, struct, sys, time, traceback, warnings
+import importlib, math, re, struct, sys, time, traceback, warnings
 from pathlib import Path
 from typing import Any, Callable
 from .checks import check_choice, check_int, counted
 from .folders import user_path
+from .store import whole_file
 
 # what Python's functions call it -> the option that says it
 OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "model",
@@ -53,14 +54,11 @@ def write_image(
     keep:bool=True,      # False: only see whether it could be written
 )->None:
     "Write an image; the name appears when the file is complete."
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        image.save(part)
-        if keep: os.replace(part, path)
+        with whole_file(path, keep) as part: image.save(part)
     except (OSError, ValueError, struct.error) as e:
         raise OSError(f"out={str(path)!r} cannot be written ({reason(e)}); choose another place, "
                       "or another kind of file") from e
-    finally: part.unlink(missing_ok=True)
 
 def reason(error:BaseException)->str:
     "An exception in one line."
@@ -398,5 +396,4 @@ def run(
             return 1
 
 # %% ../nbs/appendix/E_command_line.ipynb #09111ea8
-# python -m ddpm_edu.cli, but not when this cell runs in a notebook
-if __name__ == "__main__" and globals().get("__spec__"): sys.exit(main())
+if __name__ == "__main__" and globals().get("__spec__"): sys.exit(main())      # not in a notebook

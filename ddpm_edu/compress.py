@@ -6,23 +6,20 @@
 __all__ = ['compress', 'decompress']
 
 # %% ../nbs/appendix/E4_compress.ipynb #e4d00003
-import os
 from pathlib import Path
 from typing import Any
 from .checks import check_int
 from .folders import image_paths, read_image, user_path
+from .store import whole_file
 
 # %% ../nbs/appendix/E4_compress.ipynb #e4d00011
-def _write(path:Path, data:bytes)->None:
-    "The file appears when it is whole."
+def _check_place(path:Path)->Path:
+    "Refuse a place that is none before anything is computed."
+    if path.is_dir(): raise IsADirectoryError(f"out={str(path)!r} is a folder; name a file")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"out={str(path)!r}: there is no folder {str(path.parent)!r}; "
                                 "make it first")
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    return path
 
 def _targets(paths:list[Path], folder:Path|None)->list[Path]:
     "Where the files go, each to a place of its own."
@@ -62,7 +59,7 @@ def compress(
     files = codec.encode(pipe, x, max_bytes, rmse, effort)
     errors = codec.rmse(torch.stack(codec.decode(pipe, list(files), "pt")), x)
     for target, data, error in zip(targets, files, errors.tolist()):
-        _write(target, data)
+        with whole_file(target) as part: part.write_bytes(data)
         print(f"{target}: {len(data)} bytes, RMSE {error:.1f}")
 
 # %% ../nbs/appendix/E4_compress.ipynb #e4d00015
@@ -75,7 +72,8 @@ def decompress(
     "Turn a file of `compress` into a picture again."
     check_int("upto", upto, 0)
     path = user_path(file, "file")
-    target = user_path(out, "out") if out else path.with_suffix(".png")
+    name = path.name.removesuffix(".ddpm") + ".png"               # coat.png.ddpm: coat.png.png
+    target = _check_place(user_path(out, "out") if out else path.with_name(name))
     data = path.read_bytes()
     import io
     from ddpm_edu.code_files import unpack
@@ -84,5 +82,5 @@ def decompress(
     if not upto: unpack(data)                      # a foreign file is refused before anything loads
     picture = io.BytesIO()
     decode(_load(model), data).save(picture, "PNG")
-    _write(target, picture.getvalue())
+    with whole_file(target) as part: part.write_bytes(picture.getvalue())
     print(f"{target}: from {len(data)} bytes")

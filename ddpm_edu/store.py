@@ -208,13 +208,14 @@ def staged_folder(
 @contextmanager
 def whole_file(
     path,                # where the file shall be in the end; its folder exists
+    keep:bool=True,      # False: only see whether it could be written there
 )->Iterator[Path]:       # where to write it
     "Write one file so that its name appears when it is complete, and what was there stays if not."
     path = Path(path)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
-        os.replace(part, path)
+        if keep: os.replace(part, path)
     finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/appendix/D2_store.ipynb #650381ef
