@@ -27,6 +27,7 @@ class PipelineMixin(PushMixin, OffloadMixin):
     "A network and a scheduler by name, and what can be done with them besides sampling."
     config_name, diffusers_name = INDEX, "DDPMPipeline"
     name_or_path:str|None = None                     # where it was loaded from
+    coding:dict|None = None                          # of chapter 9: what `calibrate` measured
     model_cpu_offload_seq, _optional_components, _exclude_from_cpu_offload = "unet", [], []
     numpy_to_pil = staticmethod(numpy_to_pil)        # for those who look for it here
     unet: Any
@@ -218,8 +219,9 @@ class PipelineMixin(PushMixin, OffloadMixin):
                 raise TypeError(f"{name} cannot be saved: {type(part).__name__} has no "
                                 "save_pretrained")
         with staged_folder(save_directory) as stage:
-            text = json.dumps(self.index(), indent=2) + "\n"
-            (stage/self.config_name).write_text(text, encoding="utf-8")
+            more = {"coding.json": self.coding} if self.coding else {}
+            for file, content in {self.config_name: self.index(), **more}.items():
+                (stage/file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             self.scheduler.save_pretrained(stage/"scheduler")
             self.unet.save_pretrained(stage/"unet", **weights)
         name = hub.pop("repo_id", Path(save_directory).name)

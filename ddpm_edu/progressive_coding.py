@@ -9,6 +9,7 @@ __all__ = ['SCHEDULES', 'GAINS', 'STEP_BITS', 'MAX_STEPS', 'CALIBRATION', 'STALE
 
 # %% ../nbs/09_progressive_coding.ipynb #lib00001
 import json, math
+from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
@@ -101,7 +102,7 @@ def jump_schedule(
     while visited[-1] > 0 and len(visited) <= MAX_STEPS:
         t = visited[-1]
         goal = snr[t] + 2*STEP_BITS*math.log(2)/(D*gain*error[t])
-        near = (snr[:t].log() - goal.log()).abs().argmin().item()
+        near = int((snr[:t].log() - goal.log()).abs().argmin())
         visited.append(min(near, t - 1))
     return visited
 
@@ -306,7 +307,7 @@ def encode(
     rmse:float=0.,       # stop when this error of 0..255 is reached
     effort:int=1,        # candidates that the network looks at for each step, 1..64
     batch_size:int=64,   # images in a call of the network
-)->bytes|list[bytes]:    # the file; of a list or a batch, a list
+)->Any:                  # bytes, the file; of a list or a batch, a list
     "Compress an image: Algorithm 3. Each prefix of the file is a picture."
     check_int("max_bytes", max_bytes, 0, 2*MAX_STEPS, "255 steps of two bytes")
     check_number("rmse", rmse, 0, 255)
@@ -360,7 +361,7 @@ def decode_steps(
     pipe,                # the `DDPMPipeline` that encoded it
     data,                # a file, or its first bytes; or a list of them
     force:bool=False,    # decode a file of another model?
-)->Tensor|list[Tensor]:  # the picture after 0, 2, 4, ... bytes, in [-1, 1], (steps + 1, C, H, W)
+)->Any:                  # the picture after 0, 2, 4, ... bytes, in [-1, 1], (steps + 1, C, H, W)
     "All pictures that the prefixes of a file hold: Algorithm 4."
     many = isinstance(data, (list, tuple))
     if many and not data: raise ValueError("data must hold at least one file, got an empty list")
@@ -377,7 +378,7 @@ def decode(
     data,                # a file, or its first bytes; or a list of them
     output_type:str="pil",   # "pil": a Pillow image; "pt": a tensor in [-1, 1], (C, H, W)
     force:bool=False,    # decode a file of another model?
-):                       # a picture; of a list, a list
+)->Any:                  # a picture; of a list, a list
     "The picture in a file, or in the first bytes of one: Algorithm 4."
     check_choice("output_type", output_type, ("pil", "pt"))
     found = decode_steps(pipe, data, force)
