@@ -24,7 +24,7 @@ from .pictures import MODES, numpy_to_pil, to_model_range, to_unit_range
 from .pipeline_mixin import PipelineMixin, check_function, first_step, next_sample
 from .randn import randn
 from .scheduler import DDPMScheduler
-from .store import finish_saving, own_file
+from .store import finish_saving, own_file, read_json
 from .unet import PRESETS, UNet, unet_config
 from .weights import check_dtype, weights_patterns
 
@@ -291,6 +291,8 @@ class DDPMPipeline(PipelineMixin):
                                         variant=variant, use_safetensors=use_safetensors)
         made = cls(unet, scheduler).to(where)
         made.name_or_path = str(name_or_path)
+        measured = Path(root)/"coding.json"                  # of chapter 9
+        made.coding = read_json(measured) if measured.is_file() else None
         return made
 
     @classmethod
