@@ -368,3 +368,23 @@ def test_accelerates_own_accumulation_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     with pytest.raises(ValueError, match="gradient_accumulation_steps 4.*use accumulate"):
         trainer(tmp_path)
+
+
+def test_two_processes_from_a_notebook(tmp_path):
+    "As accelerate's notebook_launcher forks them, after torch has used two threads."
+    lines = program.replace('"tensorboard",', "").splitlines()
+    body = "\n".join(f"    {line}" for line in lines if not line.startswith("import"))
+    (tmp_path/"cell.py").write_text(f"""
+import sys, torch
+torch.set_num_threads(2)
+torch.randn(500, 500) @ torch.randn(500, 500)
+def work():
+    torch.set_num_threads(1)
+{body}
+from accelerate import notebook_launcher
+notebook_launcher(work, num_processes=2)
+""")
+    said = finish(subprocess.Popen([sys.executable, str(tmp_path/"cell.py"), str(tmp_path/"two")],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    assert "cpu:0 in 2 processes" in said
+    assert [h["step"] for h in read_log(tmp_path/"two", "history")] == [1, 2, 3, 4]
