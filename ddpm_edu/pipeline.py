@@ -291,8 +291,7 @@ class DDPMPipeline(PipelineMixin):
                                         variant=variant, use_safetensors=use_safetensors)
         made = cls(unet, scheduler).to(where)
         made.name_or_path = str(name_or_path)
-        measured = Path(root)/"coding.json"                  # of chapter 9
-        made.coding = read_json(measured) if measured.is_file() else None
+        made.coding = read_json(root/"coding.json") if (root/"coding.json").is_file() else None
         return made
 
     @classmethod

@@ -69,7 +69,7 @@ def saved_for_gradient()->Iterator[dict[int, int]]:      # storage -> its bytes
     kept = {}
     def note(v):
         storage = v.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        kept[storage._cdata] = storage.nbytes()        # not its address: "meta" has none
         return v
     with torch.autograd.graph.saved_tensors_hooks(note, lambda v: v): yield kept
 
