@@ -21,6 +21,7 @@ from ddpm_edu.bits import timestep_groups
 from ddpm_edu.data import load_fashion_mnist
 from ddpm_edu.evaluation import fashion_distance
 from ddpm_edu.images import to_uint8
+from ddpm_edu.plots import make_grid
 from ddpm_edu.training import TrainConfig, draw_batch, ema_weights
 from ddpm_edu.unet import unet_config
 from ddpm_edu.variational_bound import (discretized_gaussian_log_likelihood, gaussian_kl,
@@ -171,6 +172,15 @@ def run(folder, name, seed, o, data, test):
     return result
 
 
+def picture(out, columns=10):
+    "What each cell draws with its first seed, a row for each, from the same noise."
+    rows = []
+    for name in CELLS:
+        found = torch.load(out/f"{name.replace(', ', '-')}-0"/"drawn.pt", weights_only=True)
+        rows.append(found["images"][:columns])
+    return make_grid(torch.cat(rows), columns, pad=0)
+
+
 def main(argv=None):
     "All runs, and the file after each of them."
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -184,7 +194,8 @@ def main(argv=None):
     for seed in range(o["seeds"]):
         for name in CELLS:
             runs.append(run(a.out/f"{name.replace(', ', '-')}-{seed}", name, seed, o, data, test))
-            where.write_text(json.dumps(dict(options=o, runs=runs), indent=1) + "\n")
+            where.write_text(json.dumps(dict(options=o, runs=runs)) + "\n")
+        picture(a.out).save(where.with_suffix(".png"), optimize=True)
     return runs
 
 

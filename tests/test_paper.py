@@ -1,0 +1,107 @@
+"The paper's experiments: the short version of the tables, and the commands of the headline."
+import importlib.util
+import json
+import sys
+import types
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import ddpm_edu.evaluation as evaluation
+from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
+from ddpm_edu.bits import bits_per_dim
+from ddpm_edu.unet import unet_config
+
+script = Path(__file__).parent.parent/"nbs"/"experiments"/"tables.py"
+# what would reproduce FID 3.17, where the hub, CIFAR-10 and the weights of InceptionV3 are at hand
+HEADLINE = """
+from ddpm_edu import DDPMPipeline
+from ddpm_edu.evaluation import fid
+from ddpm_edu.many import sample_many
+from torchvision.datasets import CIFAR10
+import numpy as np
+
+pipe = DDPMPipeline.from_pretrained("google/ddpm-cifar10-32")
+sample_many(pipe, 50_000, "cifar10.npz")
+found = fid(np.load("cifar10.npz")["arr_0"], CIFAR10(".", download=True).data)
+"""
+
+
+def tables():
+    spec = importlib.util.spec_from_file_location("tables", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_headlines_commands(tmp_path, monkeypatch):
+    "With a hub that has a tiny network of that name, a few images, and small features."
+    import huggingface_hub
+    tiny = dict(unet_config("tiny"), sample_size=32, in_channels=3, out_channels=3)
+    DDPMPipeline(UNet(**tiny), DDPMScheduler(5, beta_end=0.9)).save_pretrained(tmp_path/"hub")
+    asked = []
+    def download(name, **options):
+        asked.append(name)
+        return tmp_path/"hub"
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    data = np.random.default_rng(0).integers(256, size=(12, 32, 32, 3), dtype=np.uint8)
+    fake = types.ModuleType("torchvision.datasets")
+    fake.CIFAR10 = lambda root, download: types.SimpleNamespace(data=data)
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", fake)
+    small = lambda x: x.float().mean((2, 3))                              # three features
+    monkeypatch.setattr(evaluation, "_extractor", lambda name: {"inception": small}[name])
+    monkeypatch.chdir(tmp_path)
+    few = HEADLINE.replace("50_000, ", "6, ").replace('.npz")\nfound', '.npz", 0, 5)\nfound')
+    assert few.count("6, ") == 1 and "0, 5)" in few
+    said = {}
+    exec(few, said)
+    drawn = np.load(tmp_path/"cifar10.npz")["arr_0"]
+    assert asked == ["google/ddpm-cifar10-32"] and drawn.shape == (6, 32, 32, 3)
+    points = [torch.tensor(x).float().mean((1, 2)) for x in (drawn, data)]
+    assert abs(said["found"] - evaluation.frechet_distance(*points)) < 1e-3*said["found"]
+    assert abs(said["found"] - evaluation.frechet_distance(points[0], points[0])) > 1e-3   # control
+
+
+def test_the_tables_bits_are_those_of_chapter_8():
+    "For a fixed variance and predicted noise; with mu of the same network, too; not for another."
+    t = tables()
+    torch.manual_seed(0)
+    pipe = DDPMPipeline.from_pretrained("fashion-mnist")
+    images, o = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8), dict(t.SHORT, groups=4)
+    schedule = pipe.scheduler.schedule
+    ours, error = t.bits(pipe.unet.eval(), schedule, images, "epsilon, L, fixed", o)
+    options = dict(groups=4, clip=False, variance_type="fixed_large")
+    theirs = bits_per_dim(pipe, images, generator=torch.Generator().manual_seed(0), **options)
+    assert abs(ours - theirs.mean) < 1e-4*ours and abs(error - theirs.error) < 1e-3*error
+    class Mean(torch.nn.Module):
+        def forward(self, x, at):
+            eps = pipe.unet(x, at).sample
+            return types.SimpleNamespace(sample=schedule.convert(x, at, eps, "epsilon", "mu"))
+    assert abs(t.bits(Mean(), schedule, images, "mu, L, fixed", o)[0] - ours) < 1e-3*ours
+    assert abs(t.bits(Mean(), schedule, images, "epsilon, L, fixed", o)[0] - ours) > 0.05*ours
+
+
+def test_the_short_tables_go_on_where_they_were_stopped(tmp_path, monkeypatch):
+    t = tables()
+    some = ("mu, L, learned", "epsilon, L_simple", "epsilon, hybrid")
+    monkeypatch.setattr(t, "CELLS", {name: t.CELLS[name] for name in some})
+    monkeypatch.setattr(t, "SHORT", dict(t.SHORT, steps=4, samples=6, draw_batch=3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                        # few images for the distance
+        first = t.main([str(tmp_path), "--short"])
+        written = json.loads((tmp_path/"tables.json").read_text())
+        (tmp_path/"epsilon-hybrid-0"/"result.json").unlink()
+        again = t.main([str(tmp_path), "--short"])
+    assert [r["cell"] for r in first] == list(some) and (tmp_path/"tables.png").exists()
+    assert written["runs"] == json.loads(json.dumps(first))
+    assert again[:2] == first[:2] and again[2]["bits_test"] == first[2]["bits_test"]
+
+
+def test_a_run_that_falls_apart_is_called_unstable():
+    t = tables()
+    steady, worse = ([[i, f(i), 1.] for i in range(1, 20)] for f in (lambda i: 1/i, float))
+    assert t.unstable(steady) is None and "5.67 times" in t.unstable(worse)
+    assert "not finite" in t.unstable([*steady, [20, float("nan"), 1.]])
