@@ -280,7 +280,7 @@ def duration(
 # name -> where its function is, and which of its arguments need no dashes
 COMMANDS = {"sample": ("ddpm_edu.cli:sample", []), "train": ("ddpm_edu.cli:train", []),
             "evaluate": ("ddpm_edu.evaluate:evaluate", []),
-            "compress": ("ddpm_edu.compress:compress", ["picture"]),
+            "compress": ("ddpm_edu.compress:compress", ["pictures"]),
             "decompress": ("ddpm_edu.compress:decompress", ["file"]),
             "notebooks": ("ddpm_edu.book:notebooks", ["folder"]),
             "assignment": ("ddpm_edu.course.release:assignment", ["number", "folder"])}

@@ -350,7 +350,7 @@ def _decode(codec:_Codec, files:list)->list[Tensor]:
         for i, image in zip(rows, guess): out[i].append(image)
         go = [j for j, i in enumerate(rows) if k + 1 < len(chains[i])]
         rows, x, guess, t = [rows[j] for j in go], x[go], guess[go], t[go]
-        if not rows: break
+        if not rows: continue                                          # the longest is done
         s = torch.tensor([chains[i][k+1] for i in rows])
         index = torch.tensor([files[i].indices[k] for i in rows])
         x = codec.jump(x, guess, t, s, codec.candidates(index, k + 1))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ddpm_edu import DDPMPipeline
 from ddpm_edu.code_files import HEADER, pack, unpack
+from ddpm_edu import cli
 from ddpm_edu.compress import compress, decompress
 from ddpm_edu.data import SLICE, load_fashion_mnist
 from ddpm_edu.progressive_coding import (Candidates, calibrate, calibration, decode, decode_steps,
@@ -207,9 +208,22 @@ def test_commands_write_nothing_when_they_refuse(tmp_path):
     for folder in ("x", "y"): Image.new("L", (28, 28)).save(tmp_path/folder/"a.png")
     with pytest.raises(ValueError, match="two files"):
         compress(str(tmp_path), str(tmp_path/"out"))
-    with pytest.raises(FileNotFoundError, match="no folder"):
-        compress(str(tmp_path/"x"), str(tmp_path/"nowhere"))
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        compress(str(tmp_path/"x"), str(tmp_path/"x"/"a.png"))
+    with pytest.raises(ValueError, match="at least one picture"): compress()
     with pytest.raises(FileNotFoundError, match="does not exist"): compress(str(tmp_path/"z.png"))
     with pytest.raises(ValueError, match="PNG picture"):
         decompress(str(tmp_path/"x"/"a.png"), str(tmp_path/"out"/"b.png"))
     assert names(tmp_path/"out") == [] and names(tmp_path/"x") == ["a.png"]
+
+
+def test_several_pictures_and_the_demonstration(tmp_path):
+    for name, gray in (("a", 30), ("b", 220)):
+        Image.new("L", (28, 28), gray).save(tmp_path/f"{name}.png")
+    pictures = [str(tmp_path/"a.png"), str(tmp_path/"b.png")]
+    assert cli.main(["compress", *pictures, "--out", str(tmp_path/"new"), "--max-bytes", "4"]) == 0
+    assert names(tmp_path/"new") == ["a.png.ddpm", "b.png.ddpm"]
+    assert (tmp_path/"new"/"a.png.ddpm").read_bytes() != (tmp_path/"new"/"b.png.ddpm").read_bytes()
+    assert cli.main(["compress", "--demo", "--out", str(tmp_path/"sheet")]) == 0
+    assert Image.open(tmp_path/"sheet"/"demo.png").size[0] > 600
+    assert cli.main(["compress"]) == 1
