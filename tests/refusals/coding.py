@@ -65,7 +65,7 @@ ROWS = [
     ("calibrate(pipe, x + 2)", ValueError, ("images", "[-1, 1]")),
     ("calibrate(pipe, x, seed=-1)", ValueError, ("seed", "at least 0")),
     ("decode(pipe, b'')", ValueError, ("data is empty", "begins with dd")),
-    ("decode(pipe, b'x')", ValueError, ("begins with 78", "dd")),
+    ("decode(pipe, b'x')", ValueError, ("begins with 78", "begins with dd")),
     ("decode(pipe, data[:7])", ValueError, ("7 bytes", "header's 8")),
     ("decode(pipe, b'\\x89PNG\\r\\n')", ValueError, ("PNG picture",)),
     ("decode(pipe, b'\\xff\\xd8\\xff\\xe0')", ValueError, ("JPEG picture",)),
