@@ -387,4 +387,9 @@ notebook_launcher(work, num_processes=2)
     said = finish(subprocess.Popen([sys.executable, str(tmp_path/"cell.py"), str(tmp_path/"two")],
         text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     assert "cpu:0 in 2 processes" in said
-    assert [h["step"] for h in read_log(tmp_path/"two", "history")] == [1, 2, 3, 4]
+    (tmp_path/"program.py").write_text(program.replace('"tensorboard",', ""))
+    finish(subprocess.Popen([sys.executable, str(tmp_path/"program.py"), str(tmp_path/"one")],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    one, two = (read_log(tmp_path/name, "history") for name in ("one", "two"))
+    assert [h["step"] for h in two] == [1, 2, 3, 4]
+    assert [h["loss"] for h in two] == pytest.approx([h["loss"] for h in one], abs=1e-3)
