@@ -42,6 +42,7 @@ NEEDS = {
     "08_bits": "chapters 2 and 6",
     "08_evaluation": "chapter 6",
     "09_progressive_coding": "chapters 2 and 6",
+    "10_paper": "chapters 2, 6 and 8",
     "11_speed": "chapters 4 to 7",
 }
 SAMPLES = "![64 garments that the model has drawn, 1000 steps each](images/samples.png)"

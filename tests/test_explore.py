@@ -28,6 +28,7 @@ shown_in = {
     "07_training": ["bound"],
     "08_evaluation": ["distance"],
     "09_progressive_coding": ["code"],
+    "10_paper": ["depth"],
     "11_speed": ["roof"],
     "appendix/C1_explorer": ["point"],
     "appendix/C2_explorers_formulas": ["forward"],
