@@ -32,7 +32,9 @@ def smaller_pictures(nb):
     "Pictures with at most 256 colours, in two fifths of the bytes: the book travels in the wheel."
     for cell in nb.cells:
         for data in (o.get("data", {}) for o in cell.get("outputs", [])):
-            if "image/png" in data: data["image/png"] = smaller(data["image/png"])
+            if "image/png" in data:
+                data["image/png"] = smaller(data["image/png"])
+                data.pop("image/jpeg", None)               # Pillow offers each picture twice
 
 
 def smaller(text):
