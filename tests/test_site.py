@@ -472,7 +472,8 @@ def test_front_page(site, served, browser):
         assert re.search(r"\d+ minutes? to read, .* to run.*needs ", card.inner_text(), re.S)
     assert (root/"nbs"/"images"/"samples.png").exists()
     text = page.locator("article").inner_text()
-    assert "Above: sixteen" in text and text.index("samples above") > text.index("The model that")
+    assert "Above: the first bytes" in text and "Below: sixteen" in text
+    assert text.index("samples above") > text.index("The model that")
     cards.first.click()
     assert page.url.endswith(f"{chapters[0]}.html")
     page.goto(served + "01_forward_process.html")
