@@ -101,7 +101,7 @@ def _begun(resume:Path, key:dict, generator:torch.Generator)->list[Tensor]:
 
 def _write(resume:Path, **state)->None:
     "The file appears when it is whole."
-    with whole_file(resume) as part: torch.save(state, part)
+    with whole_file(resume, alone=True) as part: torch.save(state, part)
 
 # %% ../nbs/08_bits.ipynb #e8000012
 def _bits_terms(model, schedule, x0, t, noise, kind, clip, first)->Tensor:

@@ -305,7 +305,8 @@ class RunLog:
             new = agreeing(old, step, history)
             if new == old: return
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(self.path) as part: part.write_bytes(b"".join(x + b"\n" for x in new))
+            with whole_file(self.path, alone=True) as part:
+                part.write_bytes(b"".join(line + b"\n" for line in new))
         except OSError as e: self.complain(e)
 
 # %% ../nbs/appendix/N_runs.ipynb #5bd394e9

@@ -209,10 +209,12 @@ def staged_folder(
 def whole_file(
     path,                # where the file shall be in the end; its folder exists
     keep:bool=True,      # False: only see whether it could be written there
+    alone:bool=False,    # does no other process write it? what a killed one left is replaced
 )->Iterator[Path]:       # where to write it
     "Write one file so that its name appears when it is complete, and what was there stays if not."
     path = Path(path)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    whose = "" if alone else f".{os.getpid()}"
+    part = path.with_name(f".{path.stem}{whose}.part{path.suffix}")
     try:
         yield part
         if keep: os.replace(part, path)
