@@ -23,7 +23,7 @@ from .labels import class_numbers
 from .pictures import numpy_to_pil, to_model_range, to_unit_range
 from .pipeline import evaluating
 from .scheduler import DDPMScheduler
-from .store import read_json
+from .store import read_json, whole_file
 from .variational_bound import prediction
 
 # %% ../nbs/09_progressive_coding.ipynb #lib00002
@@ -142,7 +142,8 @@ def calibrate(
     pipe.coding = found
     if folder is not None:
         path = user_path(folder, "folder")/CALIBRATION
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        with whole_file(path) as part:
+            part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
 
 # %% ../nbs/09_progressive_coding.ipynb #lib00006
