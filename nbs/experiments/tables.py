@@ -10,7 +10,6 @@ file, or in OUT for `--short`. The whole of Fashion-MNIST is used where it is fo
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from ddpm_edu.data import load_fashion_mnist
 from ddpm_edu.evaluation import fashion_distance
 from ddpm_edu.images import to_uint8
 from ddpm_edu.plots import make_grid
+from ddpm_edu.store import whole_file
 from ddpm_edu.training import TrainConfig, draw_batch, ema_weights
 from ddpm_edu.unet import unet_config
 from ddpm_edu.variational_bound import (discretized_gaussian_log_likelihood, gaussian_kl,
@@ -99,8 +99,8 @@ def train(folder, name, seed, o, data, told):
         if step % 250 == 0 or step == c.steps:
             spent = time.process_time() - started
             states = {name: part.state_dict() for name, part in parts.items()}
-            torch.save(dict(states, history=history, step=step, spent=spent), folder/"part")
-            os.replace(folder/"part", saved)
+            with whole_file(saved, alone=True) as part:
+                torch.save(dict(states, history=history, step=step, spent=spent), part)
             told(f"{step} steps, {spent:.0f} s, loss {history[-1][1]:.4g}")
     return ema.module.eval(), schedule, history, spent
 
