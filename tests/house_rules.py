@@ -17,7 +17,8 @@ FLOORS = {name: floor for floor, names in enumerate((
     "forward_process config store images pictures toys plots blocks memory",
     "variational_bound score_matching hub weight_files folders labels explorer unet_options "
     "model_index",
-    "weights data scheduler explorers_formulas pipeline_mixin book feeding hub_pictures",
+    "weights data scheduler explorers_formulas pipeline_mixin book feeding hub_pictures "
+    "exact_pixels",
     "unet explorers scaling",
     "pipeline checkpoints runs",
     "resuming bits code_files",
