@@ -53,7 +53,8 @@ def compress(
     model:str="fashion-mnist",   # a bundled name, a folder, or a hub id
     max_bytes:int=86,            # after the header of 8 bytes
     rmse:float=0.,               # stop when this error of 0..255 is reached
-    effort:int=1,                # candidates that the network looks at for each step
+    effort:int=3,                # candidates that the network looks at for each step
+    lossless:bool=False,         # add a tail that gives back every pixel
     demo:bool=False,             # write demo.png: ten garments as files of several lengths
 )->None:
     "Compress pictures to files of some fifty bytes."
@@ -68,7 +69,7 @@ def compress(
     C, *size = pipe.sample_shape(1)[1:]
     x = torch.stack([read_image(p, size, C) for p in paths]).float()/127.5 - 1
     print(f"{len(x)} read as {size[1]}x{size[0]} pixels, {'gray' if C == 1 else 'colour'}")
-    files = codec.encode(pipe, x, max_bytes, rmse, effort)
+    files = codec.encode(pipe, x, max_bytes, rmse, effort, lossless=lossless)
     errors = codec.rmse(torch.stack(codec.decode(pipe, list(files), "pt")), x)
     if folder: folder.mkdir(parents=True, exist_ok=True)
     for target, data, error in zip(targets, files, errors.tolist()):

@@ -127,7 +127,8 @@ def _bits(pixels:Tensor, means:Tensor, sigma:int)->float:
     return -(((TOTAL - 256)*mass.exp() + 1)/TOTAL).log2().sum().item()
 
 def _best_sigma(pixels:Tensor, means:Tensor)->int:
-    "Which of `SIGMAS` makes the pixels shortest."
+    "Which of `SIGMAS` makes the pixels shortest; of no pixels, any."
+    if not len(pixels): return 0
     return min(range(len(SIGMAS)), key=lambda j: _bits(pixels, means, j))
 
 # %% ../nbs/appendix/S2_exact_pixels.ipynb #5e2a0026

@@ -22,6 +22,7 @@ FLOORS = {name: floor for floor, names in enumerate((
     "unet explorers scaling",
     "pipeline checkpoints runs",
     "resuming bits code_files",
+    "calibrating",
     "training evaluation many progressive_coding",
     "evaluate compress",
     "cli",

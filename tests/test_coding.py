@@ -12,8 +12,9 @@ from ddpm_edu.code_files import HEADER, pack, unpack
 from ddpm_edu import cli
 from ddpm_edu.compress import compress, decompress
 from ddpm_edu.data import SLICE, load_fashion_mnist
-from ddpm_edu.progressive_coding import (Candidates, calibrate, calibration, decode, decode_steps,
-    encode, rmse, walsh)
+from ddpm_edu.exact_pixels import TAIL, TOTAL, decode_pixels, encode_pixels, table
+from ddpm_edu.progressive_coding import (Candidates, _Codec, _decode, calibrate, calibration,
+    decode, decode_steps, encode, rmse, walsh)
 from refusals.coding import made, ready
 
 quiet = dict(disable=True)
@@ -32,6 +33,12 @@ def x0(): return load_fashion_mnist("test", root=SLICE).batch([3, 14])
 
 @pytest.fixture(scope="module")
 def files(pipe, x0): return encode(pipe, x0, 40)
+
+
+@pytest.fixture(scope="module")
+def whole(pipe, x0):
+    "A file with every pixel, with few indices: it shall be made quickly."
+    return encode(pipe, x0[0], 20, lossless=True)
 
 
 def refused(data):
@@ -58,7 +65,7 @@ def test_a_goal_is_reached_and_no_byte_later(pipe, x0):
     file = encode(pipe, x0[0], 200, rmse=15)
     path = rmse(decode_steps(pipe, file), x0[0])
     assert path[-1] <= 15 + 1e-3 and (path[:-1] > 15 - 1e-3).all()
-    assert len(encode(pipe, x0[0], 200, rmse=15, effort=4)) <= len(file)
+    assert len(encode(pipe, x0[0], 200, rmse=15, effort=1)) >= len(file)
     assert len(encode(pipe, x0[0], 0)) == HEADER
 
 
@@ -107,6 +114,25 @@ def test_threads_change_no_grey_level(pipe, files):
         two = decode(pipe, files[0], "pt")
     finally: torch.set_num_threads(n)
     assert levels(one, two) < 1
+
+
+def test_noise_changes_no_grey_level(pipe, files):
+    "Float32 noise of 1e-5 in every jump."
+    codec, g = _Codec(pipe), torch.Generator().manual_seed(0)
+    exact = codec.jump
+    codec.jump = lambda *a: exact(*a) + 1e-5*torch.randn(a[0].shape, generator=g)
+    with torch.inference_mode(): near = _decode(codec, [unpack(f) for f in files])
+    for file, steps in zip(files, near): assert levels(steps[-1], decode(pipe, file, "pt")) < 1
+
+
+@pytest.mark.slow
+def test_a_compiled_network_changes_no_grey_level(pipe, x0, files, whole):
+    other = DDPMPipeline.from_pretrained("fashion-mnist")
+    other.set_progress_bar_config(**quiet)
+    other.unet.compile()                             # its weights keep their names
+    assert levels(decode(other, files[0], "pt"), decode(pipe, files[0], "pt")) < 1
+    found, sentence = told(lambda: decode(other, whole, "pt"))
+    assert torch.equal(found, x0[0]) or "exact pixels cannot be had" in sentence
 
 
 def test_bf16_needs_force_and_is_near(pipe, x0, files):
@@ -164,6 +190,89 @@ def test_a_call_changes_nothing_that_another_can_see():
     assert encode(pipe, x, 6) == before and not decode(pipe, before, "pt").is_inference()
 
 
+def told(act):
+    "What it returns, and the warnings as one text."
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = act()
+    return found, " ".join(str(w.message) for w in said)
+
+
+def test_every_pixel_comes_back(pipe, x0, whole):
+    steps = decode_steps(pipe, whole)
+    assert len(steps) == 12 and torch.equal(steps[-1], x0[0]) and rmse(steps[-2], x0[0]) > 1
+    assert torch.equal(decode(pipe, whole, "pt"), x0[0])
+    image = decode(pipe, whole)
+    assert (torch.tensor(list(image.tobytes())).view(1, 28, 28)/127.5 - 1 == x0[0]).all()
+    assert unpack(whole).whole and len(whole) > HEADER + 20 + TAIL
+    both = decode(pipe, [whole, encode(pipe, x0[1], 4)], "pt")       # beside one without a tail
+    assert torch.equal(both[0], x0[0]) and not torch.equal(both[1], x0[1])
+
+
+def test_a_cut_tail_is_a_prefix_and_says_so(pipe, whole):
+    before = decode_steps(pipe, whole)[:-1]
+    for n in (HEADER, HEADER + 7, HEADER + 20, HEADER + 22, HEADER + 20 + TAIL, len(whole) - 1):
+        part, sentence = told(lambda: decode(pipe, whole[:n], "pt"))
+        assert "shortened" in sentence and "without the exact pixels" in sentence
+        assert torch.allclose(part, before[min(10, (n - HEADER)//2)], atol=1e-4)
+
+
+def test_damaged_tails_are_never_pictures_with_every_pixel(pipe, whole):
+    "Each flipped bit is refused, or the file is taken for a shortened one, which is said."
+    g, n = random.Random(2), len(whole)
+    begin = range(8*(HEADER + 20), 8*(HEADER + 20 + TAIL))
+    places = [*begin, *(g.randrange(8*n) for _ in range(500))]
+    for k in places:
+        damaged = bytearray(whole)
+        damaged[k//8] ^= 1 << k % 8
+        file, sentence = told(lambda: None if refused(bytes(damaged)) else unpack(bytes(damaged)))
+        assert file is None or ("shortened" in sentence and not file.tail and not file.whole), k
+
+
+def test_a_checksum_that_fits_by_chance_is_not_enough(pipe, x0, whole):
+    "A damaged tail whose file was packed again: the pixels have a checksum of their own."
+    file, before = unpack(whole), decode_steps(pipe, whole)[:-1]
+    for k in range(3, len(file.tail), 9):
+        tail = bytearray(file.tail)
+        tail[k] ^= 1 + k % 255
+        again = pack(file.schedule, file.model, file.indices, bytes(tail))
+        picture, sentence = told(lambda: decode(pipe, again, "pt"))
+        exact = torch.equal(picture, x0[0])                  # bits that nobody reads may flip
+        assert exact or "exact pixels cannot be had" in sentence
+        assert exact or torch.allclose(picture, before[-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["black", "white", "noise", "colour"])
+def test_tails_of_what_is_no_garment(kind):
+    g = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (3, 9, 7), generator=g, dtype=torch.uint8)
+    if kind in ("black", "white"): pixels = torch.full_like(pixels, 255*(kind == "white"))
+    guess = torch.rand(pixels.shape, generator=g)*2 - 1 if kind == "noise" else pixels/127.5 - 1
+    tail = encode_pixels(pixels, guess)
+    assert torch.equal(decode_pixels(tail, guess), pixels)
+    assert len(tail) < TAIL + 189*(1.3 if kind == "noise" else 0.5)
+
+
+def test_tables_are_the_same_for_ever():
+    "As the candidates: other numbers would make old files unreadable."
+    assert table(20, 7, 14)[78:84] == TABLE and len(table(0, 0, 0)) == 257
+    for cell in (0, 1, 30, 63, 64):
+        for position in (0, 63, 64, 255):
+            bounds = torch.tensor(table(cell, position, 39))
+            assert bounds[0] == 0 and bounds[-1] == TOTAL and (bounds.diff() >= 1).all()
+
+
+TABLE = [4014, 7606, 13070, 20414, 29137, 38291]
+
+
+def test_a_lossless_file_for_another_model_says_why(pipe, x0, whole):
+    other = DDPMPipeline.from_config("fashion-mnist")
+    other.set_progress_bar_config(**quiet)
+    calibrate(other, x0)
+    picture, sentence = told(lambda: decode(other, whole, "pt", force=True))
+    assert "exact pixels cannot be had" in sentence and rmse(picture, x0[0]) > 10
+
+
 def test_walsh_is_the_hadamard_matrix():
     H = torch.ones(1, 1)
     for _ in range(6): H = torch.cat([torch.cat([H, H], 1), torch.cat([H, -H], 1)])
@@ -215,6 +324,14 @@ def test_commands_write_nothing_when_they_refuse(tmp_path):
     with pytest.raises(ValueError, match="PNG picture"):
         decompress(str(tmp_path/"x"/"a.png"), str(tmp_path/"out"/"b.png"))
     assert names(tmp_path/"out") == [] and names(tmp_path/"x") == ["a.png"]
+
+
+def test_commands_lose_nothing(tmp_path, x0):
+    shop = Image.fromarray(((x0[0, 0] + 1)*127.5).round().byte().numpy())
+    shop.save(tmp_path/"a.png")
+    assert cli.main(["compress", str(tmp_path/"a.png"), "--lossless", "--max-bytes", "8"]) == 0
+    assert cli.main(["decompress", str(tmp_path/"a.png.ddpm")]) == 0
+    assert Image.open(tmp_path/"a.png.png").tobytes() == shop.tobytes()
 
 
 def test_several_pictures_and_the_demonstration(tmp_path):

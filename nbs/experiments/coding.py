@@ -1,8 +1,8 @@
 """What the files of chapter 9 cost: `python nbs/experiments/coding.py` writes coding.json beside it.
 
 For 100 test images of the slice: the curve of rate and distortion along true q-samples, the bytes
-that `encode` needs for three errors, and other formats at the same errors. An hour of one busy
-core; stopped and started again, it goes on where it was.
+that `encode` needs for three errors, files with every pixel, and other formats: at the same errors,
+and their own curves. Half an hour of one core; stopped and started again, it goes on where it was.
 """
 import argparse
 import io
@@ -17,10 +17,11 @@ from PIL import Image
 from ddpm_edu import DDPMPipeline
 from ddpm_edu.code_files import HEADER
 from ddpm_edu.data import SLICE, load_fashion_mnist
-from ddpm_edu.progressive_coding import _Codec, encode
+from ddpm_edu.progressive_coding import _Codec, decode_steps, encode, error_curve, rmse
 from ddpm_edu.pipeline import evaluating
 
 GOALS = (15, 10, 7)                  # root mean square errors on 0..255
+SWITCH = (30, 60, 86)               # bytes of indices before the tail with the exact pixels
 FORMATS = {"JPEG": range(1, 96, 2), "WEBP": range(0, 101, 2), "AVIF": range(0, 101, 4)}
 
 
@@ -52,8 +53,7 @@ def rounded(table):
 
 def rate(codec, errors, times):
     "The error at each timestep and the bytes of divergence spent until then, (T,) each."
-    log_snr = codec.snr.log().numpy()
-    m = np.exp(np.interp(log_snr, log_snr[times][::-1], np.log(errors)[::-1]))
+    m = error_curve(codec.snr.log(), times, errors).numpy()
     jumps = 0.5*codec.D*(codec.snr[:-1] - codec.snr[1:]).numpy()*m[1:]/math.log(2)/8
     start = 0.5*codec.D*codec.snr[-1].item()*m[-1]/math.log(2)/8
     return m**0.5*127.5, start + np.append(jumps[::-1].cumsum()[::-1], 0)
@@ -93,21 +93,52 @@ def lossless(image):
     return found
 
 
+def other_curves(raw):
+    "For each format and quality the mean bytes and the mean error, and the empty picture's bytes."
+    found, pictures = {}, [image[0].numpy() for image in raw]
+    pictures.append(np.zeros((1, 1), np.uint8))
+    for kind, qualities in FORMATS.items():
+        rows = []
+        for quality in list(qualities)[::3] + [100]:
+            sizes, errors = [], []
+            for picture in pictures:
+                file = io.BytesIO()
+                Image.fromarray(picture).save(file, kind, quality=quality)
+                seen = np.asarray(Image.open(file).convert("L")).astype(float)
+                sizes.append(len(file.getvalue()))
+                errors.append(((seen - picture)**2).mean()**0.5)
+            rows.append([quality, np.mean(sizes[:-1]), np.mean(errors[:-1]), sizes[-1]])
+        found[kind] = [[round(float(v), 3) for v in row] for row in rows]
+    empty = io.BytesIO()
+    Image.fromarray(pictures[-1]).save(empty, "PNG", optimize=True)
+    return {**found, "PNG": len(empty.getvalue())}
+
+
+def exact(pipe, image):
+    "For each switch point the length of the whole file, and the errors on the way of the longest."
+    files = [encode(pipe, image, n, lossless=True) for n in SWITCH]
+    steps = [decode_steps(pipe, file) for file in files]
+    assert all(rmse(s[-1], image) == 0 for s in steps)
+    path = rmse(steps[-1][:-1], image).tolist()
+    return [len(file) for file in files], [len(s) - 2 for s in steps], [round(e, 3) for e in path]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--effort", type=int, default=1)
+    parser.add_argument("--effort", type=int, default=3)
     parser.add_argument("--out", default=Path(__file__).with_name("coding.json"))
     options = parser.parse_args()
     path = Path(options.out)
     state = json.loads(path.read_text()) if path.exists() else {"goals": GOALS, "images": {}}
     pipe = DDPMPipeline.from_pretrained("fashion-mnist")
     pipe.set_progress_bar_config(disable=True)
-    codec, (raw, x) = _Codec(pipe, 64), images(options.images)
+    codec, (raw, x) = _Codec(pipe), images(options.images)
     times = pipe.coding["timesteps"]
     if len(state.get("errors", ())) < len(x):
         state["timesteps"], state["errors"] = times, rounded(curve(codec, x, times))
-    key = f"effort {options.effort}"
+    if "curves" not in state: state["curves"] = other_curves(raw)
+    state["switch"], key = SWITCH, f"effort {options.effort}"
     for i in range(len(x)):
         row = state["images"].setdefault(str(i), {})
         if "ideal" not in row:
@@ -115,11 +146,12 @@ def main():
             row["ideal"] = [round(ideal(errors, spent, goal), 2) for goal in GOALS]
             row["lossless"] = lossless(raw[i])
             for kind in FORMATS: row[kind] = [size_of(raw[i], kind, goal) for goal in GOALS]
-        if key in row: continue
+        if key in row and "exact" in row: continue
         make = lambda goal: encode(pipe, x[i], 510, rmse=goal, effort=options.effort)
-        row[key] = [len(make(goal)) - HEADER for goal in GOALS]
+        if key not in row: row[key] = [len(make(goal)) - HEADER for goal in GOALS]
+        if "exact" not in row: row["exact"], row["exact steps"], row["path"] = exact(pipe, x[i])
         path.write_text(json.dumps(state) + "\n")
-        print(i, row["ideal"], row[key], flush=True)
+        print(i, row["ideal"], row[key], row["exact"], flush=True)
 
 
 if __name__ == "__main__": main()

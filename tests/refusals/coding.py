@@ -41,7 +41,7 @@ pipe = ready()
 x = torch.zeros(1, 8, 8)
 data = encode(pipe, x, 4)
 newer = bytearray(pack(0, 1, []))
-newer[1] = 0x20
+newer[1] = 0x30
 newer[7] = zlib.crc32(newer[:7]) & 0xFF
 
 ROWS = [
@@ -62,6 +62,9 @@ ROWS = [
     ("encode(pipe, x, rmse=-1)", ValueError, ("rmse", "[0, 255]")),
     ("encode(pipe, x, effort=0)", ValueError, ("effort", "between 1 and 64")),
     ("encode(pipe, x, batch_size=0)", ValueError, ("batch_size", "at least 1")),
+    ("encode(pipe, x, lossless=1)", TypeError, ("lossless", "True or False")),
+    ("encode(pipe, x + 0.003, lossless=True)", ValueError, ("image", "bytes", "lossless=True")),
+    ("encode(pipe, x, lossless=True)", ValueError, ("image", "bytes", "lossless=True")),
     ("calibrate(pipe, x + 2)", ValueError, ("images", "[-1, 1]")),
     ("calibrate(pipe, x, seed=-1)", ValueError, ("seed", "at least 0")),
     ("decode(pipe, b'')", ValueError, ("data is empty", "begins with dd")),
@@ -69,7 +72,7 @@ ROWS = [
     ("decode(pipe, data[:7])", ValueError, ("7 bytes", "header's 8")),
     ("decode(pipe, b'\\x89PNG\\r\\n')", ValueError, ("PNG picture",)),
     ("decode(pipe, b'\\xff\\xd8\\xff\\xe0')", ValueError, ("JPEG picture",)),
-    ("decode(pipe, bytes(newer))", ValueError, ("version 2", "version 1")),
+    ("decode(pipe, bytes(newer))", ValueError, ("version 3", "reads 1 and 2")),
     ("decode(pipe, data[:-1] + b'!')", ValueError, ("damaged", "checksum of its body")),
     ("decode(pipe, data + b'!')", ValueError, ("damaged", "4 bytes", "there are 5")),
     ("decode(pipe, data[:7] + b'!' + data[8:])", ValueError, ("damaged header",)),
