@@ -110,9 +110,8 @@ STALE = ("pipe has other weights than those that were calibrated; call calibrate
 
 class _Codec:
     "What encoder and decoder share: the tables, the chains, the candidates."
-    def __init__(self, pipe, batch_size:int|None=None):
+    def __init__(self, pipe, batch_size:int=16):
         _check_pipe(pipe)
-        if batch_size is None: batch_size = 8 if pipe._execution_device.type == "cpu" else 64
         check_int("batch_size", batch_size)
         found, table = calibration(pipe), pipe.scheduler.schedule.double()
         key = digest(_weights(pipe))
@@ -257,7 +256,7 @@ def encode(
     max_bytes:int=86,    # after the header: 0..510
     rmse:float=0.,       # stop when this error of 0..255 is reached
     effort:int=3,        # candidates that the network looks at for each step, 1..64
-    batch_size:int|None=None,  # images in a call of the network; None: 8 on a CPU, else 64
+    batch_size:int=16,   # images in a call of the network
     lossless:bool=False, # add a tail from which every pixel comes?
 )->Any:                  # bytes, the file; of a list or a batch, a list
     "Compress an image: Algorithm 3. Each prefix of the file is a picture."
