@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ddpm_edu import DDPMPipeline
-from ddpm_edu.code_files import HEADER
+from ddpm_edu import DDPMPipeline, progressive_coding
+from ddpm_edu.code_files import pack, unpack
 from ddpm_edu.data import SLICE, load_fashion_mnist
-from ddpm_edu.progressive_coding import _Codec, decode_steps, encode, error_curve, rmse
+from ddpm_edu.progressive_coding import SCHEDULES, _Codec, _encode, decode, encode, error_curve
 from ddpm_edu.pipeline import evaluating
 
 GOALS = (15, 10, 7)                  # root mean square errors on 0..255
@@ -114,13 +114,35 @@ def other_curves(raw):
     return {**found, "PNG": len(empty.getvalue())}
 
 
-def exact(pipe, image):
-    "For each switch point the length of the whole file, and the errors on the way of the longest."
-    files = [encode(pipe, image, n, lossless=True) for n in SWITCH]
-    steps = [decode_steps(pipe, file) for file in files]
-    assert all(rmse(s[-1], image) == 0 for s in steps)
-    path = rmse(steps[-1][:-1], image).tolist()
-    return [len(file) for file in files], [len(s) - 2 for s in steps], [round(e, 3) for e in path]
+def walk(codec, image, effort):
+    "One run of the encoder: the errors and indices of all its schedules, (schedules, steps + 1)."
+    seen, winner = [], progressive_coding._winner
+    progressive_coding._winner = lambda *args: seen.append(args) or winner(*args)
+    chains = [codec.chain(k)[:SWITCH[-1]//2 + 1] for k in range(SCHEDULES)]
+    try: _encode(codec, image[None], SWITCH[-1]//2, 0., effort, chains)
+    finally: progressive_coding._winner = winner
+    return seen[0][:2]
+
+
+def sizes(codec, image, effort):
+    """For each goal the bytes of indices, as `encode(rmse=goal)` sends them; for each switch point
+    the length of the lossless file, and the errors on the way of the longest. A goal only ends
+    a run, and so does a length: one run holds the beginning of them all."""
+    errors, indices = walk(codec, image, effort)
+    short, files = [], []
+    for goal in GOALS:
+        _, sent, path = progressive_coding._winner(errors, indices, goal)
+        if path[-1] > goal:
+            file = encode(codec.pipe, image, 510, rmse=goal, effort=effort)
+            sent = unpack(file).indices
+        short.append(2*len(sent))
+    for n in SWITCH:
+        kind, sent, path = progressive_coding._winner(errors[:, :n//2+1], indices[:, :n//2], 0.)
+        files.append(pack(kind, codec.model, sent))
+    pixels = ((image[None] + 1)*127.5).round().to(torch.uint8).repeat(len(files), 1, 1, 1)
+    files = progressive_coding._exact(codec, files, pixels)
+    assert all((decode(codec.pipe, file, "pt") == image).all() for file in files)
+    return short, [len(file) for file in files], [round(e, 3) for e in path]
 
 
 def main():
@@ -147,9 +169,8 @@ def main():
             row["lossless"] = lossless(raw[i])
             for kind in FORMATS: row[kind] = [size_of(raw[i], kind, goal) for goal in GOALS]
         if key in row and "exact" in row: continue
-        make = lambda goal: encode(pipe, x[i], 510, rmse=goal, effort=options.effort)
-        if key not in row: row[key] = [len(make(goal)) - HEADER for goal in GOALS]
-        if "exact" not in row: row["exact"], row["exact steps"], row["path"] = exact(pipe, x[i])
+        with evaluating(pipe.unet), torch.inference_mode():
+            row[key], row["exact"], row["path"] = sizes(codec, x[i], options.effort)
         path.write_text(json.dumps(state) + "\n")
         print(i, row["ideal"], row[key], row["exact"], flush=True)
 

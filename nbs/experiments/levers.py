@@ -1,8 +1,8 @@
 """What each idea does to the length of chapter 9's files: `python nbs/experiments/levers.py` writes
 levers.json beside it.
 
-For 24 of the images of coding.py: the bytes that a variant of the encoder needs for three errors.
-All variants send the same images, so that differences are exact. Ten minutes of one core; stopped
+For 12 of the images of coding.py: the bytes that a variant of the encoder needs for three errors.
+All variants send the same images, so that differences are exact. A quarter of an hour of one core; stopped
 and started again, it goes on where it was.
 """
 import argparse
@@ -72,7 +72,7 @@ def variants(codec):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--out", default=Path(__file__).with_name("levers.json"))
     options = parser.parse_args()
     path = Path(options.out)
