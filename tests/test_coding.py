@@ -105,13 +105,14 @@ def test_shortened_files_are_pictures(pipe, files):
 def levels(a, b): return ((a - b).abs().max()*127.5).item()
 
 
-def test_threads_change_no_grey_level(pipe, files):
+def test_threads_change_no_grey_level(pipe, x0, files, whole):
     n = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         one = decode(pipe, files[0], "pt")
         torch.set_num_threads(2)
         two = decode(pipe, files[0], "pt")
+        assert torch.equal(decode(pipe, whole, "pt"), x0[0])
     finally: torch.set_num_threads(n)
     assert levels(one, two) < 1
 
