@@ -137,15 +137,17 @@ def test_a_compiled_network_changes_no_grey_level(pipe, x0, files, whole):
 
 
 def test_bf16_needs_force_and_is_near(pipe, x0, files):
-    "Rounded weights are another model; what it decodes is a little off, and not garbage."
+    """Rounded weights are another model; what it decodes is off by one to five levels, depending on
+    the file, and better than what the right model makes of half the bytes."""
     low = DDPMPipeline.from_pretrained("fashion-mnist", torch_dtype=torch.bfloat16)
     low.set_progress_bar_config(**quiet)
     with pytest.raises(ValueError, match="other weights"): decode(low, files[0])
     calibrate(low, x0)
     low.coding = {**calibration(pipe), "weights": low.coding["weights"]}
     with pytest.raises(ValueError, match="another model"): decode(low, files[0])
-    near = decode(low, files[0], "pt", force=True)
-    assert rmse(near, decode(pipe, files[0], "pt")) < 3
+    for file, image in zip(files, x0):
+        steps, near = decode_steps(pipe, file), decode(low, file, "pt", force=True)
+        assert rmse(steps[-1], image) < rmse(near, image) < rmse(steps[len(steps)//2], image)
 
 
 def test_half_precision_on_the_disk_is_the_same_model(pipe, files, tmp_path):
