@@ -7,9 +7,9 @@ For lecturers. 5 minutes to read, 20 seconds to run."""
 __all__ = ['LIBRARIES', 'ROOM', 'SYSTEM', 'DISK', 'ENVIRONMENT', 'ENDLESS', 'CRASHED', 'MOST',
            'START', 'course_folder', 'packages', 'covered', 'bubblewrap', 'container',
            'command', 'Dead', 'Jail', 'ask', 'heard', 'numbers_of_stranger', 'run_cell',
-           'again', 'caller']
+           'again', 'asked', 'caller', 'call_by_name', 'value_of']
 
-# %% ../../nbs/course/jail.ipynb #b02f4724
+# %% ../../nbs/course/jail.ipynb #5b208f23
 import importlib.util
 import json
 import os
@@ -46,7 +46,7 @@ def covered()->list[Path]:
     places = [Path(p) for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
     return [p.resolve()/name for p in places for name in LIBRARIES if (p/name).is_dir()]
 
-# %% ../../nbs/course/jail.ipynb #c29899ff
+# %% ../../nbs/course/jail.ipynb #ba1bb53e
 def bubblewrap(
     library:bool,                    # may the submission import ddpm_edu?
 )->list[str]:
@@ -64,7 +64,7 @@ def bubblewrap(
         words += ["--setenv", name, value]
     return [*words, "--", sys.executable, "-m", "ddpm_edu.course.runner", "--serve"]
 
-# %% ../../nbs/course/jail.ipynb #4d73c77b
+# %% ../../nbs/course/jail.ipynb #5ac8122a
 def container(
     image:str,                       # in which torch, numpy and IPython are installed
     library:bool=False,              # as for `bubblewrap`
@@ -93,7 +93,7 @@ def command(
         "your rights: install it (Debian: apt install bubblewrap), name a container's image with "
         "--image, or add --trust if all the submissions are your own")
 
-# %% ../../nbs/course/jail.ipynb #5a3b209d
+# %% ../../nbs/course/jail.ipynb #92a01555
 ENDLESS = "this cell ran longer than the time limit: does a loop never end?"
 CRASHED = "this cell ended Python: a crash, or an exit"
 
@@ -135,7 +135,7 @@ class Jail:
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
 
-# %% ../../nbs/course/jail.ipynb #8d5c66b5
+# %% ../../nbs/course/jail.ipynb #e5d0c209
 MOST = 64*2**20                      # bytes of an answer
 
 def ask(
@@ -168,7 +168,7 @@ def heard(jail:Jail, end:float)->dict:
     if not isinstance(said, dict): raise Dead(CRASHED)
     return said
 
-# %% ../../nbs/course/jail.ipynb #5a5b8131
+# %% ../../nbs/course/jail.ipynb #034d11a7
 START = 60                           # seconds until torch is imported, on a busy machine
 
 def numbers_of_stranger(said:dict)->dict:
@@ -201,19 +201,33 @@ def again(jail:Jail)->None:
     for source in jail.ran:
         ask(jail, {"cell": source, "seconds": jail.seconds}, jail.seconds + START)
 
+def asked(jail:Jail, word:dict, seconds:float)->dict:
+    "Call a student's function in its sandbox; what kills the sandbox has no numbers."
+    try: return numbers_of_stranger(ask(jail, {**word, "seconds": seconds}, 4*seconds + START))
+    except Dead as dead:
+        again(jail)
+        return {"wrong": str(dead).replace("cell", "call")}
+
 def caller(
     jail:Jail,
     question,                        # `questions.Question`
     seconds:float=10,                # of the processor, for a call
-    memory:float=2,                  # GiB more than the notebook has
 )->Callable:                         # for `judge`
-    "Call a student's function in its sandbox."
+    "How to call the function that a question asks for."
     from ddpm_edu.course.wire import pack
-    def call(args, seed=0):
-        word = dict(call=question.name, args=pack(tuple(args)), seed=seed, seconds=seconds,
-            memory=memory, observe=question.observe, without=question.without)
-        try: return numbers_of_stranger(ask(jail, word, 4*seconds + START))
-        except Dead as dead:
-            again(jail)
-            return {"wrong": str(dead).replace("cell", "call")}
-    return call
+    word = dict(call=question.name, observe=question.observe, without=question.without)
+    return lambda args, seed=0: asked(jail, {**word, "args": pack(tuple(args)), "seed": seed},
+                                      seconds)
+
+def call_by_name(jail:Jail, name:str, args:tuple, observe:str, seconds:float)->dict:
+    "The same without a question."
+    from ddpm_edu.course.wire import pack
+    word = dict(call=name, args=pack(args), observe=observe, memory=6)
+    return asked(jail, word, seconds)
+
+def value_of(jail:Jail, name:str)->Any:
+    "A list of texts from the notebook, None if there is none."
+    try: return ask(jail, {"value": name}, START).get("value")
+    except Dead:
+        again(jail)
+        return None

@@ -7,7 +7,7 @@ For lecturers. 4 minutes to read, 10 seconds to run."""
 __all__ = ['HIDDEN', 'NOISE', 'tried', 'Failure', 'explains', 'known', 'stumbled', 'why', 'judge',
            'looked_at', 'directly']
 
-# %% ../../nbs/course/judge.ipynb #1241b080
+# %% ../../nbs/course/judge.ipynb #7e9e9c67
 import copy
 import inspect
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def tried(
         torch.manual_seed(seed)
         return answer(function, copy.deepcopy(args), observe, question.without)
 
-# %% ../../nbs/course/judge.ipynb #c9d49e5c
+# %% ../../nbs/course/judge.ipynb #7be3b936
 @dataclass
 class Failure:
     "Arguments for which an answer is wrong."
@@ -81,7 +81,7 @@ def why(
         return f"another `{name}` gives the same result: where is it used?"
     return share_right(first.got["numbers"], first.want, question.tol)
 
-# %% ../../nbs/course/judge.ipynb #2942e951
+# %% ../../nbs/course/judge.ipynb #50952210
 def judge(
     question:Question,
     call:Callable,                   # call(args, seed) -> as from `sandbox.answer`: the student's
@@ -102,7 +102,7 @@ def judge(
 def looked_at(question:Question, args:tuple, got:dict, seed:int)->Failure|None:
     "One try: nothing if it is right."
     if question.verdict is not None:
-        said = got.get("wrong") or question.verdict(got["numbers"][0][2], *args)
+        said = got.get("wrong") or question.verdict(got["numbers"], *args)
         return Failure(args, {"verdict": said}, [], seed) if said else None
     want = tried(question, question.function, args, seed)
     if "wrong" in want:
