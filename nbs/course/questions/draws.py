@@ -52,7 +52,7 @@ def noising_of(seed, shape=None):
     x0, abar = tensor_of(seed, shape), abar_of(seed)
     t = torch.randint(len(abar), (len(x0),), generator=g)
     t[0] = r.choice([0, len(abar)-1])
-    noise = torch.randn(x0.shape, generator=g)
+    noise = r.choice([1, 1, 8])*torch.randn(x0.shape, generator=g)
     if r.random() < 0.5: x0, noise = x0.double(), noise.double()
     return x0, t, abar, noise
 
@@ -62,6 +62,6 @@ def step_of(seed):
     g, r = start(seed + 57)
     kind = seed % 5
     if kind == 0: betas = torch.linspace(1e-4, 0.02, 500, dtype=torch.float64)
-    elif kind == 1: betas = torch.tensor([r.choice([0.3, 0.02, 0.9])], dtype=torch.float64)
+    elif kind == 1: betas = torch.tensor([r.choice([0.3, 0.02, 0.99])], dtype=torch.float64)
     else: betas = 0.05 + 0.9*torch.rand(r.randint(3, 9), generator=g)
     return r.choice([0, len(betas)-1, r.randrange(len(betas))]), betas

@@ -91,6 +91,9 @@ MISTAKES = [
     ("the table is cut off from below: with many steps less and less of the signal is left",
      "torch.cumprod(1-betas, -1).clamp(min=1e-4)"),
 ]
+# who makes one of these may run along the wrong axis, too: the message is about the first
+MISTAKES += [(said, code.replace(", -1)", ", 0)")) for said, code in MISTAKES[3:26]
+             if ", -1)" in code and not code.startswith("a")]
 
 RIGHT = [
     "torch.exp(torch.cumsum(torch.log1p(-betas), -1))",

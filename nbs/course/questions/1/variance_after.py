@@ -21,7 +21,10 @@ def visible():
 
 
 def draw(seed):
-    return [2.5, 0.25, 1., 0., 40., 0.003, 1000.][seed % 7], betas_of(seed)
+    "Images of every variance, of none at all; steps of all sizes, and tiny ones."
+    betas = betas_of(seed)
+    if seed % 14 == 3: betas = 1e-5*betas.double()
+    return [2.5, 0.25, 1., 0., 40., 0.003, 1000.][seed % 7], betas
 
 
 A = "abar = torch.cumprod(1-betas, 0)\nreturn "
@@ -88,6 +91,8 @@ MISTAKES = [
      "a = torch.exp(-torch.cumsum(betas, 0))\nreturn a*v0 + 1-a"),
     ("the result is cut off: a variance may be small or large",
      A + "(abar*v0 + 1-abar).clamp(0, 5)"),
+    ("the result is cut off: a variance may be small or large",
+     A + "(abar*v0 + 1-abar).clamp(min=1e-4)"),
 ]
 
 RIGHT = [
