@@ -54,7 +54,7 @@ MISTAKES = [
     ("one of the two outermost intervals ends too early: at 0 and at 255 it must reach to infinity",
      A + UP + "return torch.log(up - cdf(x - 1/255))"),
     ("the ends are exchanged: which interval is open downwards, which one upwards?",
-     A + ON.replace("255,", "-1,").replace("u == 0", "u == 255").replace("u == -1", "u == 0")),
+     A + UP.replace("== 255", "== 0") + DOWN.replace("== 0", "== 255") + "return " + LOG),
     ("only the outermost bytes themselves are open: their neighbours have closed intervals",
      A + ON.replace("u == 255", "u >= 254").replace("u == 0", "u <= 1")),
     ("at the ends the interval begins at the byte's value: half of its own width is missing",
@@ -77,7 +77,8 @@ MISTAKES = [
      A + ON.replace("1/255", "0.5")),
     ("the interval begins at the byte's value instead of being centred on it",
      A + ON.replace("x + 1/255", "x + 2/255").replace("x - 1/255", "x")),
-    ("the interval ends at the byte's value instead of being centred on it",
+    ("the interval ends at the byte's value instead of being centred on it, or 128 is taken for "
+     "the middle of 0 and 255",
      A + ON.replace("x + 1/255", "x").replace("x - 1/255", "x - 2/255")),
     ("the interval begins at the byte's value instead of being centred on it, and it is too narrow",
      A + ON.replace("x - 1/255", "x")),

@@ -106,7 +106,7 @@ MISTAKES = [
      M + VAR.replace("(1-old)", "(1-old).clamp(min=1e-4)")),
     ("the mean is cut off at -1 and 1: it may lie outside",
      M + VAR.replace("mean", "mean.clamp(-1, 1)")),
-    ("the mean of the last timestep is x_t: there, too, x_0 has its part",
+    ("at the last timestep x_t itself is returned as the mean: x_0 has its part there too",
      "if t == len(betas)-1: return x_t, betas[t]" + A + ON),
 ]
 

@@ -39,7 +39,8 @@ def draw(seed):
     x = r.choice([1, 1, 30])*torch.randn(n, d, generator=g)
     noises = r.choice([1, 1, 8])*torch.randn(len(levels), steps, n, d, generator=g)
     if seed % 2: x, noises = x.double(), noises.double()
-    return Given("lambda x, a: " + scores[seed % 3]), x, levels, [0.7, 0.3, 1., 0.05][seed % 4], noises
+    score, step = Given("lambda x, a: " + scores[seed % 3]), [0.7, 0.3, 1., 0.05][seed % 4]
+    return score, x, levels, step, noises
 
 
 A = """

@@ -25,9 +25,9 @@ def visible():
 def draw(seed):
     "One point or many, on the line, in the plane, in space; one centre or many; near and far."
     g, r = start(seed)
-    rand = lambda *shape: torch.randn(shape, generator=g, dtype=torch.float64)
     n, k, d = r.choice([1, 2, 5]), r.choice([1, 2, 3]), r.choice([1, 2, 3])
-    x, mu, w = rand(n, d), rand(k, d), torch.softmax(rand(k), 0)
+    x, mu = torch.randn(n, d, generator=g).double(), torch.randn(k, d, generator=g).double()
+    w = torch.softmax(torch.randn(k, generator=g).double(), 0)
     std = r.choice([0.3, 0.8, 2., 10.]) if seed % 3 else 1.2
     if seed % 3 == 1: x, mu = r.choice([30, 300])*x, r.choice([1, 5])*mu
     return (x.float(), mu.float(), std, w.float()) if seed % 3 == 0 else (x, mu, std, w)
@@ -39,8 +39,14 @@ logits = w.log() - (diff**2).sum(2)/(2*std**2)
 r = torch.softmax(logits, 1)
 return """
 S = "(r[..., None]*diff).sum(1)/std**2"
-share = lambda r: A.replace("torch.softmax(logits, 1)", r) + S
-exponent = lambda new: A.replace("w.log() - (diff**2).sum(2)/(2*std**2)", new) + S
+
+
+def share(r): return A.replace("torch.softmax(logits, 1)", r) + S
+
+
+def exponent(new): return A.replace("w.log() - (diff**2).sum(2)/(2*std**2)", new) + S
+
+
 MISTAKES = [
     ("the sign is turned: the score leads uphill, to the centres", A + "-" + S),
     ("the division by the variance is missing", A + S.replace("/std**2", "")),

@@ -18,6 +18,7 @@ def share_left(x):
 def visible():
     yield torch.tensor([-3.2, 0., 0.3, -1.1, -3., 0., 2.4, -1.4, -0.2, 3.2, -2.6, 1.2, -1.2, -3.1,
                         0., -0.4, -1.3, -1.05, 2.9])[:, None],
+    yield torch.tensor([[-0.5], [0.], [0.], [2.], [-3.], [-0.1]]),
 
 
 def draw(seed):
@@ -71,11 +72,13 @@ MISTAKES = [
     ("this is the share predicted from the data, or a number known before: count the points that "
      "are given", "0.8"),
     ("this is the share predicted from the data, or a number known before: count the points that "
-     "are given", "0.2"),
+     "are given", "0.5"),
     ("the share is rounded to one digit", f"({S}.mean()*10).round()/10"),
     ("this is the mean of the points", "x.mean()"),
     ("the mean of the points where a share is asked for", "-x.mean()"),
     ("divided by the number of points plus one: a share is of all", S + ".sum()/(len(x)+1)"),
+    ("divided by the number of points minus one: a share is of all",
+     S + ".sum()/max(len(x)-1, 0.5)"),
     ("only the first point is looked at", S + "[0]"),
     ("the last point is left out", S + "[:-1].sum()/max(len(x)-1, 1)"),
     ("one number for each point: their mean is asked for", S),
