@@ -6,7 +6,10 @@ import torch
 from draws import abar_of, start
 
 POINTS = 2
-WRITTEN = r"Before you run anything: under the linear schedule of a thousand steps, at which $t$ is there for the first time more noise than signal? Give a number and your reason. Afterwards add what came out, and what you had not thought of."
+WRITTEN = (
+    "Before you run anything: under the linear schedule of a thousand steps, at which $t$ is "
+    "there for the first time more noise than signal? Give a number and your reason. "
+    "Afterwards add what came out, and what you had not thought of.")
 WRITTEN_POINTS = 1
 
 

@@ -6,7 +6,10 @@ import torch
 from draws import betas_of
 
 POINTS = 2
-WRITTEN = r"Derive the variance of $x_t$ from that of $x_{t-1}$, step by step, and solve for all $t$ at once. For which $v_0$ does it never change, and what does it come to after many steps?"
+WRITTEN = (
+    "Derive the variance of $x_t$ from that of $x_{t-1}$, step by step, and solve for all $t$ "
+    "at once. For which $v_0$ does it never change, and what does it come to after many "
+    "steps?")
 WRITTEN_POINTS = 1
 
 

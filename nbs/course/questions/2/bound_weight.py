@@ -14,7 +14,11 @@ import torch
 from draws import step_of
 
 POINTS = 2
-WRITTEN = r"Derive $w_t$. First write $\tilde\mu_t$ with $x_t$ and the noise alone: put $x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$ into it, and use $\bar\alpha_t=\alpha_t\bar\alpha_{t-1}$. Then subtract $\mu_\theta$, and put the difference into (8). Show what cancels."
+WRITTEN = (
+    r"Derive $w_t$. First write $\tilde\mu_t$ with $x_t$ and the noise alone: put "
+    r"$x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$ into it, and use "
+    r"$\bar\alpha_t=\alpha_t\bar\alpha_{t-1}$. Then subtract $\mu_\theta$, and put the "
+    "difference into (8). Show what cancels.")
 WRITTEN_POINTS = 1
 
 

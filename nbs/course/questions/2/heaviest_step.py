@@ -6,7 +6,10 @@ import torch
 from draws import start
 
 POINTS = 1
-WRITTEN = r"Before you run anything: where does the largest weight lie under the linear schedule of a thousand steps, and why there? Afterwards add what came out, and say which timesteps the simple loss favours, compared with the bound."
+WRITTEN = (
+    "Before you run anything: where does the largest weight lie under the linear schedule of "
+    "a thousand steps, and why there? Afterwards add what came out, and say which timesteps "
+    "the simple loss favours, compared with the bound.")
 WRITTEN_POINTS = 1
 
 

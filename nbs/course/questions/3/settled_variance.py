@@ -7,7 +7,10 @@ import math
 from draws import start
 
 POINTS = 2
-WRITTEN = r"Derive the variance at which the walk settles. (Check: for $\delta\to0$ it must be 1.) For which $\delta$ does it not settle, and how does the map show it? What do you conclude for the step size?"
+WRITTEN = (
+    r"Derive the variance at which the walk settles. (Check: for $\delta\to0$ it must be 1.) "
+    r"For which $\delta$ does it not settle, and how does the map show it? What do you "
+    "conclude for the step size?")
 WRITTEN_POINTS = 1
 
 

@@ -6,7 +6,9 @@ import torch
 from draws import start
 
 POINTS = 1
-WRITTEN = r"Before you run anything: which share of the walkers ends on the left island, and why? Afterwards add what came out, and what a walk would need to find the shares of the data."
+WRITTEN = (
+    "Before you run anything: which share of the walkers ends on the left island, and why? "
+    "Afterwards add what came out, and what a walk would need to find the shares of the data.")
 WRITTEN_POINTS = 1
 
 
