@@ -29,3 +29,34 @@ def tensor_of(seed, shape=None):
     x = torch.randn(shape, generator=g)
     scale = r.choice([1, 1, 1, 0.01, 30, 1000])
     return scale*x
+
+
+def abar_of(seed):
+    "abar (T,), falling: of the usual schedule, of one step, with both ends, or of random steps."
+    g, r = start(seed + 31)
+    kind = seed % 4
+    if kind == 0: return (1-torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
+    if kind == 1: return torch.tensor([0.9999, 0.81, 0.3, 1e-4])
+    if kind == 2: return torch.tensor([r.choice([0.36, 0.9998, 0.02])])
+    return (0.01 + 0.98*torch.rand(r.randint(2, 9), generator=g)).sort(descending=True).values
+
+
+def noising_of(seed, shape=None):
+    "x0 (B, ...), t (B,), abar (T,), noise like x0: an end of the table among the timesteps."
+    g, r = start(seed + 101)
+    x0, abar = tensor_of(seed, shape), abar_of(seed)
+    t = torch.randint(len(abar), (len(x0),), generator=g)
+    t[0] = r.choice([0, len(abar)-1])
+    noise = r.choice([1, 1, 8])*torch.randn(x0.shape, generator=g)
+    if r.random() < 0.5: x0, noise = x0.double(), noise.double()
+    return x0, t, abar, noise
+
+
+def step_of(seed):
+    "t, a whole number, and betas (T,): t at both ends and inside; float64 where it is needed."
+    g, r = start(seed + 57)
+    kind = seed % 5
+    if kind == 0: betas = torch.linspace(1e-4, 0.02, 500, dtype=torch.float64)
+    elif kind == 1: betas = torch.tensor([r.choice([0.3, 0.02, 0.99])], dtype=torch.float64)
+    else: betas = 0.05 + 0.9*torch.rand(r.randint(3, 9), generator=g)
+    return r.choice([0, len(betas)-1, r.randrange(len(betas))]), betas
