@@ -34,3 +34,17 @@ def tensor_of(seed, shape=None):
     x = torch.randn(shape, generator=g)
     scale = r.choice([1, 1, 1, 0.01, 30, 1000])
     return scale*x
+
+
+def step_of(seed, least=1):
+    "(x_t, t, eps, betas) of a reverse step: t at both ends of the schedule and inside; one dtype."
+    betas, r = betas_of(seed, least), start(seed + 31)[1]
+    last = len(betas) - 1
+    t = (0, last, min(1, last), 0, r.randint(0, last))[seed//6 % 5]
+    x = tensor_of(seed).to(betas)
+    # tiny numbers in float64: 1 - abar of a small beta is known to few digits in float32
+    if x.abs().max() < 0.1: x, betas = x.double(), betas.double()
+    return x, max(t, least - 1), torch.randn(x.shape, generator=start(seed + 37)[0]).to(betas), betas
+
+
+def variance_of(seed): return ("large", "small")[(seed + seed//6 + 1) % 2]
