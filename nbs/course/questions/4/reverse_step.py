@@ -100,6 +100,8 @@ MISTAKES = [
      step(when="t in (0, len(betas)-1)")),
     ("noise is added at t = 0: the last step must not",
      step(last="mean + betas[t].sqrt()*z")),
+    ("noise is added at t = 0 with 'large': the last step must not",
+     step(last="mean + betas[t].sqrt()*z if variance == 'large' else mean")),
     ("noise is added at t = 0 with 'small', whose beta-tilde has [t-1], the last entry: "
      "the last step must not", step(when="t == 0 and variance == 'large'")),
     ("x_t comes back at t = 0: the last step has a mean too", step(last="x_t")),
