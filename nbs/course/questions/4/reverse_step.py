@@ -3,7 +3,7 @@ r"""one step of Algorithm 2
 $x_{t-1}=\mu_\theta(x_t,t)+\sigma_t z$. For `variance="large"` is $\sigma_t^2=\beta_t$, for `"small"` $\sigma_t^2=\tilde\beta_t=\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\beta_t$. The last step adds no noise, with either variance.
 """
 import torch
-from draws import start, step_of, variance_of
+from draws import noise_like, step_of, variance_of
 
 POINTS = 3
 
@@ -25,8 +25,7 @@ def visible():
 
 def draw(seed):
     x_t, t, eps, betas = step_of(seed)
-    z = torch.randn(x_t.shape, generator=start(seed + 43)[0]).to(betas)
-    return x_t, t, eps, z, betas, variance_of(seed)
+    return x_t, t, eps, noise_like(x_t, seed + 43), betas, variance_of(seed)
 
 
 def step(noise="var.sqrt()*z", large="betas[t]", small="betas[t]*(1-abar[t-1])/(1-abar[t])",

@@ -31,7 +31,7 @@ def draw(seed):
                                                    [1, 2, 4]))
     dtype = torch.float64 if seed % 3 == 1 else torch.float32
     random = lambda *shape: torch.randn(shape, generator=g).to(dtype)
-    return (r.choice([0.3, 1, 1, 4])*random(B, N, d), random(B, M, d),
+    return (r.choice([0.3, 1, 1, 4])*random(B, N, d), r.choice([1, 1, 3])*random(B, M, d),
             r.choice([0.01, 1, 1, 100])*random(B, M, e))
 
 

@@ -23,9 +23,10 @@ def visible():
 def draw(seed):
     r = start(seed)[1]
     groups, size = r.choice([(3, 2), (1, 2), (2, 4), (4, 1), (2, 3), (1, 1)])
-    shape = (r.choice([1, 2, 3]), groups*size, *r.choice([(2, 2), (1, 3), (4, 1), (3, 3)]))
+    shape = (r.choice([1, 2, 3]), groups*size, *r.choice([(2, 2), (1, 3), (4, 1), (5, 6)]))
     x = tensor_of(seed, shape)
     x = x + r.choice([0, 0, 3])*x.std()
+    if seed % 3 == 2: x[0, 0, 0, 0] += 100*x.std()               # one number far from the others
     return x.double() if seed % 3 == 0 else x, groups, r.choice([0.5, 1e-5, 1e-3])
 
 
