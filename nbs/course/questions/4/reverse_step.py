@@ -91,6 +91,8 @@ MISTAKES = [
      step(mean="(x_t - betas[t]/(1-abar[t])*eps)/(1-betas[t]).sqrt()")),
     ("the mean: a square root is missing",
      step(mean="(x_t - betas[t]/(1-abar[t]).sqrt()*eps)/(1-betas[t])")),
+    ("the mean: alpha of the step where abar belongs: one minus alpha is beta",
+     step(mean="(x_t - betas[t].sqrt()*eps)/(1-betas[t]).sqrt()")),
     ("the mean: the sign of the noise is turned",
      step(mean="(x_t + betas[t]/(1-abar[t]).sqrt()*eps)/(1-betas[t]).sqrt()")),
     ("the noise is added to x_t: it must be added to the mean", step(end="x_t + noise")),

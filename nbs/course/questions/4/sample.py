@@ -114,6 +114,8 @@ MISTAKES = [
     ("only the step at t = 0 is taken, from x_T: all T are needed", loop("[0]")),
     ("the sign of the noise prediction is turned", loop(mean=MEAN.replace(" - ", " + ", 1))),
     ("abar where alpha belongs", loop(mean=MEAN.replace("(1-betas[t])", "abar[t]"))),
+    ("alpha of the step where abar belongs: one minus alpha is beta",
+     loop(mean=MEAN.replace("/(1-abar[t])", "/betas[t]"))),
     ("the mean lacks its outer factor", loop(mean="x - betas[t]/(1-abar[t]).sqrt()*eps")),
     ("this jumps to the clean guess of (15) in each step", loop(mean="x0")),
     ("in each step the clean guess gets new noise: Algorithm 2 goes back by one step",

@@ -81,6 +81,7 @@ MISTAKES = [
     (AGAIN, var(small="betas[t]*(1-abar[t])/(1-abar[min(t+1, len(betas)-1)])")),
     (AGAIN, var(small="betas[t]*(1-abar[t-2])/(1-abar[t-1])")),
     ("beta-tilde has beta of the step before", var(small="betas[t-1]*(1-abar[t-1])/(1-abar[t])")),
+    ("beta-tilde has alphas of single steps where abar belongs", var(small="betas[t-1]")),
     ("beta-tilde lacks beta: this is the ratio alone", var(small="(1-abar[t-1])/(1-abar[t])")),
     ("beta-tilde lacks its division by one minus abar", var(small="betas[t]*(1-abar[t-1])")),
     ("the ratio in beta-tilde lacks a `1 -`, above and below",

@@ -103,6 +103,8 @@ MISTAKES = [
      looks("torch.cosine_similarity(q[:, :, None], k[:, None], 3)")),
     ("k is reshaped where it must be transposed: that mixes its rows",
      looks("q@k.reshape(k.shape[0], k.shape[2], k.shape[1])/q.shape[2]**0.5")),
+    ("each query meets only the row of k at its own place: it must look at all rows",
+     "w = torch.softmax((q*k).sum(2)/q.shape[2]**0.5, 1)\nreturn w[:, :, None]*v"),
     ("these are the weights: multiply them by v", looks(end="w")),
     ("the queries are added at the end: the weighted mean alone is asked for",
      looks(end="q + w@v")),

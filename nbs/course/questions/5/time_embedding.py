@@ -8,8 +8,6 @@ import torch
 from draws import start
 
 POINTS = 2
-# sin and cos of a large phase in float32 have lost some digits
-TOL = 1e-3
 
 
 def time_embedding(t, dim):
