@@ -60,3 +60,23 @@ def step_of(seed):
     elif kind == 1: betas = torch.tensor([r.choice([0.3, 0.02, 0.99])], dtype=torch.float64)
     else: betas = 0.05 + 0.9*torch.rand(r.randint(3, 9), generator=g)
     return r.choice([0, len(betas)-1, r.randrange(len(betas))]), betas
+
+
+def reverse_of(seed, least=1):
+    "(x_t, t, eps, betas) of a reverse step: t at both ends of the schedule and inside; one dtype."
+    betas, r = betas_of(seed, least), start(seed + 31)[1]
+    last = len(betas) - 1
+    t = (0, last, min(1, last), 0, r.randint(0, last))[seed//6 % 5]
+    shapes = [(3,), (2, 2), (2, 3, 2), (1, 1, 2, 2), (2, 3, 1, 4), (4, 1, 3, 3), (1, 5)]
+    x = tensor_of(seed, r.choice(shapes)).to(betas)
+    # tiny numbers in float64: 1 - abar of a small beta is known to few digits in float32
+    if x.abs().max() < 0.1: x, betas = x.double(), betas.double()
+    return x, max(t, least - 1), noise_like(x, seed + 37), betas
+
+
+def noise_like(x, seed):
+    "Standard normal, but much more of it beside large data."
+    return (8 if x.abs().max() > 10 else 1)*torch.randn(x.shape, generator=start(seed)[0]).to(x)
+
+
+def variance_of(seed): return ("large", "small")[(seed + seed//6 + 1) % 2]
