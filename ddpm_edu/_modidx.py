@@ -258,7 +258,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'ddpm_edu.course.jail.packages': ('course/jail.html#packages', 'ddpm_edu/course/jail.py'),
                                       'ddpm_edu.course.jail.run_cell': ('course/jail.html#run_cell', 'ddpm_edu/course/jail.py'),
                                       'ddpm_edu.course.jail.value_of': ('course/jail.html#value_of', 'ddpm_edu/course/jail.py')},
-            'ddpm_edu.course.judge': { 'ddpm_edu.course.judge.Failure': ('course/judge.html#failure', 'ddpm_edu/course/judge.py'),
+            'ddpm_edu.course.judge': { 'ddpm_edu.course.judge.Try': ('course/judge.html#try', 'ddpm_edu/course/judge.py'),
                                        'ddpm_edu.course.judge.directly': ('course/judge.html#directly', 'ddpm_edu/course/judge.py'),
                                        'ddpm_edu.course.judge.explains': ('course/judge.html#explains', 'ddpm_edu/course/judge.py'),
                                        'ddpm_edu.course.judge.judge': ('course/judge.html#judge', 'ddpm_edu/course/judge.py'),

@@ -70,100 +70,139 @@ def loop(x0="data[torch.randint(len(data), (128,))]", t="torch.randint(len(abar)
 def adam(more, kind="Adam", lr="3e-3"): return f"torch.optim.{kind}(parameters, lr={lr}{more})"
 
 
-ONE_T = "one t for the whole batch: draw a timestep for each example"
-UNIFORM = "the timesteps do not come equally often: draw them uniformly, 0 and T-1 included"
-STALE_T = "the timesteps are the same again and again: draw them afresh in every step"
-ONE_IMAGE = "one example for the whole batch: draw 128 of them"
-ALL_DATA = "the examples are not drawn from all of the data: draw fresh ones in every step"
-AGAIN = "the examples are drawn without replacement: each draw is from all of the data"
-STALE = "the noise is the same again and again: draw it afresh in every step"
-ONE_NOISE = "one noise for several numbers: each coordinate of each example has its own"
-NORMAL = "the noise is not normal: randn, not rand"
-VARIANCE = ("x_t has the wrong variance at some t: is a square root missing, on abar or on "
-            "1 - abar, or is x_0 shown instead of x_t?")
-OTHER = "the target is another noise than the one in x_t"
-TARGET = "the network predicts something else: its target is the noise"
-LOSS = "the loss is another one: the question asks for the mean of the squares"
-WEIGHTS = "some timesteps weigh more in the loss: the simple loss weighs all alike"
-SIZE = "the batch has another size: the question asks for 128 examples in a step"
-COUNT = "one step of the optimizer for each of `steps` draws: they are more, or fewer"
-SOME = "some of the parameters are not trained: the optimizer takes all of them"
-ADAM = "the optimizer is another one: the question asks for torch.optim.Adam"
-SETTINGS = "Adam's other settings are not the defaults: the question asks for lr=3e-3 alone"
-RATE = "the step size is not 3e-3 throughout"
-MANY = "there is more than one optimizer: make it once, before the loop, for all parameters"
-GRAD = "the gradients are changed between `backward` and `step`: nothing happens there"
-DATA = "the data are changed before they are used: x_0 is an example as it is"
-TOLD = "the network is told another t than the one in x_t: it takes t as it is"
-
-MISTAKES = [
-    (ONE_T, loop(t="torch.randint(len(abar), (1,)).expand(128)")),
-    (UNIFORM, loop(t="torch.randint(5, (128,))")),
-    (UNIFORM, loop(t="torch.randint(1, len(abar), (128,))")),
-    (UNIFORM, loop(t="torch.randint(len(abar)-1, (128,))")),
-    (UNIFORM, loop(t="(torch.rand(128)*(len(abar)-1)).round().long()")),
-    (UNIFORM, loop(t="(torch.rand(128)**2*len(abar)).long()")),
-    (STALE_T, loop(before="fixed = torch.randint(len(abar), (128,))", t="fixed")),
-    (STALE_T, loop(t="torch.arange(128) % len(abar)")),
-    (ONE_IMAGE, loop("data[torch.randint(len(data), (1,))].expand(128, -1)")),
-    (ALL_DATA, loop("data[:128]")),
-    (ALL_DATA, loop("data[torch.randint(128, (128,))]")),
-    (ALL_DATA, loop("data[:4].repeat(32, 1)")),
-    (ALL_DATA, loop(before="fixed = data[torch.randint(len(data), (128,))]", x0="fixed")),
-    (AGAIN, loop("data[torch.randperm(len(data))[:128]]")),
-    (AGAIN, loop("data[torch.arange(128*i, 128*i+128) % len(data)]")),
-    (STALE, loop(before="fixed = torch.randn(128, 2)", noise="fixed")),
-    (STALE, loop(before="n = None", each="n = n if i % 10 else torch.randn(128, 2)", noise="n")),
-    (ONE_NOISE, loop(noise="torch.randn(1, 2).expand(128, 2)")),
-    (ONE_NOISE, loop(noise="torch.randn(128, 1).expand(128, 2)")),
-    ("the noise is not centred at 0: normal (randn), not uniform (rand)",
-     loop(noise="torch.rand_like(x0)")),
-    (NORMAL, loop(noise="(torch.rand_like(x0) - 0.5)*12**0.5")),
-    (NORMAL, loop(noise="torch.randint(2, x0.shape)*2.0 - 1")),
-    (VARIANCE, loop(x_t="a*x0 + (1-a)*noise")),
-    (VARIANCE, loop(x_t="a.sqrt()*x0 + (1-a)*noise")),
-    (VARIANCE, loop(out="model(x0, t)")),
-    (OTHER, loop(loss="((out - torch.randn_like(x0))**2).mean()")),
-    ("the network predicts the clean points: its target is the noise",
-     loop(loss="((out - x0)**2).mean()")),
-    ("the sign is turned: the network predicts minus the noise",
-     loop(loss="((out + noise)**2).mean()")),
-    (TARGET, loop(loss="((out - x_t)**2).mean()")),
-    (TARGET, loop(loss="(out**2).mean()")),
-    ("the loss is the absolute error: equation (14) has its square",
-     loop(loss="(out - noise).abs().mean()")),
-    (LOSS, loop(loss="torch.nn.functional.smooth_l1_loss(out, noise)")),
-    (LOSS, loop(loss="((out - noise)**2).sum()")),
-    (LOSS, loop(loss="((out - noise)**2).sum(1).mean()")),
-    (WEIGHTS, loop(loss="((1-a)*(out - noise)**2).mean()")),
-    (SIZE, loop(x0="data[torch.randint(len(data), (8,))]", t="torch.randint(len(abar), (8,))")),
-    (SIZE, loop(x0="data[torch.randint(len(data), (256,))]", t="torch.randint(len(abar), (256,))")),
-    (COUNT, loop(count="10")),
-    (COUNT, loop(count="steps-1")),
-    (COUNT, loop(step="if i % 2: optimizer.step()")),
-    (COUNT, loop(step="if i % 2: optimizer.step(); optimizer.zero_grad()", zero="pass")),
-    ("the weights have not changed: are backward() and optimizer.step() there?", loop(step="pass")),
-    ("the weights have not changed: does zero_grad() come between backward() and step()?",
-     loop(zero="pass", between="optimizer.zero_grad()")),
-    ("zero_grad() is missing: the gradients of all steps add up", loop(zero="pass")),
-    (SOME, loop(make="torch.optim.Adam(parameters[-2:], lr=3e-3)")),
-    (ADAM, loop(make=adam("", "SGD", 0.1))),
-    (ADAM, loop(make=adam("", "AdamW"))),
-    (SETTINGS, loop(make=adam(", betas=(0.5, 0.9)"))),
-    (SETTINGS, loop(make=adam(", weight_decay=1e-4"))),
-    (RATE, loop(make=adam("", lr="1e-3"))),
-    (RATE, loop(each="optimizer.param_groups[0]['lr'] = 3e-3*(1 - i/steps)")),
-    (MANY, loop(each="optimizer = torch.optim.Adam(parameters, lr=3e-3)")),
-    (MANY, loop(before="second = torch.optim.Adam(parameters[3:], lr=3e-3)",
-                make="torch.optim.Adam(parameters[:3], lr=3e-3)",
-                zero="optimizer.zero_grad(); second.zero_grad()",
-                step="optimizer.step(); second.step()")),
-    (GRAD, loop(between="torch.nn.utils.clip_grad_norm_(parameters, 0.1)")),
-    (DATA, loop(before="data = (data - data.mean(0))/data.std(0)")),
-    (DATA, loop("data[torch.randint(len(data), (128,))] + 0.05*torch.randn(128, 2)")),
-    (TOLD, loop(out="model(x_t, 0*t)")),
-    (TOLD, loop(out="model(x_t, t/len(abar))")),
-]
+MISTAKES = [(said, code) for said, codes in {
+    "one t for the whole batch: draw a timestep for each example": [
+        loop(t="torch.randint(len(abar), (1,)).expand(128)"),
+        loop(out="model(x_t, 0*t)"),
+    ],
+    "some timesteps never come: draw them uniformly from 0 to T-1, both ends included": [
+        loop(t="torch.randint(5, (128,))"),
+        loop(t="torch.randint(1, len(abar), (128,))"),
+        loop(t="torch.randint(len(abar)-1, (128,))"),
+    ],
+    "the timesteps are not uniform over 0..T-1": [
+        loop(t="(torch.rand(128)*(len(abar)-1)).round().long()"),
+        loop(t="(torch.rand(128)**2*len(abar)).long()"),
+        loop(t="torch.arange(128) % len(abar)"),
+    ],
+    "some timesteps never come: draw them uniformly from 0 to T-1, all of them": [
+        loop(before="fixed = torch.randint(len(abar), (128,))", t="fixed"),
+    ],
+    "the examples are not drawn uniformly from all rows of the data, afresh in every step": [
+        loop("data[torch.randint(len(data), (1,))].expand(128, -1)"),
+        loop("data[:128]"),
+        loop("data[torch.randint(128, (128,))]"),
+        loop("data[:4].repeat(32, 1)"),
+        loop(before="fixed = data[torch.randint(len(data), (128,))]", x0="fixed"),
+    ],
+    "the examples are drawn without replacement: the question asks for draws with it": [
+        loop("data[torch.randperm(len(data))[:128]]"),
+        loop("data[torch.arange(128*i, 128*i+128) % len(data)]"),
+    ],
+    "the noise comes again: draw it afresh for each example and each step": [
+        loop(before="fixed = torch.randn(128, 2)", noise="fixed"),
+        loop(before="n = None", each="n = n if i % 10 else torch.randn(128, 2)", noise="n"),
+        loop(noise="torch.randn(1, 2).expand(128, 2)"),
+    ],
+    "the two numbers of a noise depend on each other": [
+        loop(noise="torch.randn(128, 1).expand(128, 2)"),
+    ],
+    "the noise is not centred at 0: normal, not uniform": [
+        loop(noise="torch.rand_like(x0)"),
+    ],
+    "the noise is not standard normal: torch.randn_like": [
+        loop(noise="(torch.rand_like(x0) - 0.5)*12**0.5"),
+    ],
+    "the noise takes few values only": [
+        loop(noise="torch.randint(2, x0.shape)*2.0 - 1"),
+    ],
+    "square roots are missing on both coefficients in x_t": [
+        loop(x_t="a*x0 + (1-a)*noise"),
+    ],
+    "a square root is missing on the noise's coefficient in x_t": [
+        loop(x_t="a.sqrt()*x0 + (1-a)*noise"),
+    ],
+    "the loss does not compare the output with the noise that is in x_t, or x_t is not "
+    "made of rows of the data by equation (4)": [
+        loop(out="model(x0, t)"),
+        loop(loss="((out - torch.randn_like(x0))**2).mean()"),
+        loop(before="data = (data - data.mean(0))/data.std(0)"),
+        loop("data[torch.randint(len(data), (128,))] + 0.05*torch.randn(128, 2)"),
+        loop(out="model(x_t, t/len(abar))"),
+    ],
+    "the network is trained to give the clean points: its target is the noise": [
+        loop(loss="((out - x0)**2).mean()"),
+    ],
+    "the sign is turned: the target is minus the noise that is in x_t": [
+        loop(loss="((out + noise)**2).mean()"),
+    ],
+    "the target is x_t itself": [
+        loop(loss="((out - x_t)**2).mean()"),
+    ],
+    "the noise is not in the loss: what is the target?": [
+        loop(loss="(out**2).mean()"),
+    ],
+    "the loss is the absolute error: equation (14) has its square": [
+        loop(loss="(out - noise).abs().mean()"),
+    ],
+    "the loss is a Huber loss (smooth L1): equation (14) has the square": [
+        loop(loss="torch.nn.functional.smooth_l1_loss(out, noise)"),
+    ],
+    "the loss is summed over the batch: the simple loss is a mean": [
+        loop(loss="((out - noise)**2).sum()"),
+    ],
+    "the loss is twice the mean squared error: a mean over all numbers is asked for": [
+        loop(loss="((out - noise)**2).sum(1).mean()"),
+    ],
+    "the examples have different weights: the simple loss weighs them alike": [
+        loop(loss="((1-a)*(out - noise)**2).mean()"),
+    ],
+    "8 examples in a step: the question asks for 128": [
+        loop(x0="data[torch.randint(len(data), (8,))]", t="torch.randint(len(abar), (8,))"),
+    ],
+    "256 examples in a step: the question asks for 128": [
+        loop(x0="data[torch.randint(len(data), (256,))]", t="torch.randint(len(abar), (256,))"),
+    ],
+    "10 steps of the optimizer where steps=300 was given": [
+        loop(count="10"),
+    ],
+    "299 steps of the optimizer where steps=300 was given": [
+        loop(count="steps-1"),
+    ],
+    "the weights change once in 2 batches: one step of the optimizer for each": [
+        loop(step="if i % 2: optimizer.step()"),
+        loop(step="if i % 2: optimizer.step(); optimizer.zero_grad()", zero="pass"),
+    ],
+    "the weights have not changed: is optimizer.step() there, and does nothing set the "
+    "gradients back between backward() and step()?": [
+        loop(step="pass"),
+        loop(zero="pass", between="optimizer.zero_grad()"),
+    ],
+    "the gradients add up from step to step: is zero_grad() missing?": [
+        loop(zero="pass"),
+    ],
+    "only 2 of the 6 parameters are trained": [
+        loop(make="torch.optim.Adam(parameters[-2:], lr=3e-3)"),
+    ],
+    "the optimizer is another one: the question asks for torch.optim.Adam": [
+        loop(make=adam("", "SGD", 0.1)),
+        loop(make=adam("", "AdamW")),
+    ],
+    "the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is something"
+    " between backward() and step(), or are its other settings changed?": [
+        loop(make=adam(", betas=(0.5, 0.9)")),
+        loop(make=adam(", weight_decay=1e-4")),
+        loop(each="optimizer.param_groups[0]['lr'] = 3e-3*(1 - i/steps)"),
+        loop(between="torch.nn.utils.clip_grad_norm_(parameters, 0.1)"),
+    ],
+    "the optimizer's step size is 0.001: the question asks for 0.003": [
+        loop(make=adam("", lr="1e-3")),
+    ],
+    "every step is as long as the first: make the optimizer once, before the loop, so "
+    "that it remembers the gradients": [
+        loop(each="optimizer = torch.optim.Adam(parameters, lr=3e-3)"),
+    ],
+}.items() for code in codes]
 
 RIGHT = [
     loop(loss="torch.nn.functional.mse_loss(out, noise)"),
