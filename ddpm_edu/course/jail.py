@@ -5,11 +5,11 @@ For lecturers. 5 minutes to read, 20 seconds to run."""
 
 # %% auto #0
 __all__ = ['LIBRARIES', 'ROOM', 'SYSTEM', 'DISK', 'ENVIRONMENT', 'ENDLESS', 'CRASHED', 'MOST',
-           'START', 'course_folder', 'packages', 'covered', 'bubblewrap', 'container',
-           'command', 'Dead', 'Jail', 'ask', 'heard', 'numbers_of_stranger', 'run_cell',
-           'again', 'asked', 'caller', 'call_by_name', 'value_of']
+           'START', 'GRACE', 'course_folder', 'packages', 'covered', 'bubblewrap',
+           'container', 'command', 'Dead', 'Jail', 'ask', 'heard', 'numbers_of_stranger',
+           'run_cell', 'again', 'asked', 'caller', 'call_by_name', 'value_of']
 
-# %% ../../nbs/course/jail.ipynb #5b208f23
+# %% ../../nbs/course/jail.ipynb #c4bffa9e
 import importlib.util
 import json
 import os
@@ -46,7 +46,7 @@ def covered()->list[Path]:
     places = [Path(p) for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
     return [p.resolve()/name for p in places for name in LIBRARIES if (p/name).is_dir()]
 
-# %% ../../nbs/course/jail.ipynb #ba1bb53e
+# %% ../../nbs/course/jail.ipynb #c9f7a716
 def bubblewrap(
     library:bool,                    # may the submission import ddpm_edu?
 )->list[str]:
@@ -64,7 +64,7 @@ def bubblewrap(
         words += ["--setenv", name, value]
     return [*words, "--", sys.executable, "-m", "ddpm_edu.course.runner", "--serve"]
 
-# %% ../../nbs/course/jail.ipynb #5ac8122a
+# %% ../../nbs/course/jail.ipynb #f9033e02
 def container(
     image:str,                       # in which torch, numpy and IPython are installed
     library:bool=False,              # as for `bubblewrap`
@@ -93,7 +93,7 @@ def command(
         "your rights: install it (Debian: apt install bubblewrap), name a container's image with "
         "--image, or add --trust if all the submissions are your own")
 
-# %% ../../nbs/course/jail.ipynb #92a01555
+# %% ../../nbs/course/jail.ipynb #229deecc
 ENDLESS = "this cell ran longer than the time limit: does a loop never end?"
 CRASHED = "this cell ended Python: a crash, or an exit"
 
@@ -121,6 +121,7 @@ class Jail:
             env={**os.environ, **own} if self.trust else None)
         os.set_blocking(self.process.stdout.fileno(), False)       # type: ignore
         self.rest = b""
+        ask(self, {"value": ""}, START)                            # is it there?
 
     def close(self)->None:
         "End it, and all that it started."
@@ -135,7 +136,7 @@ class Jail:
     def __enter__(self): return self
     def __exit__(self, *_): self.close()
 
-# %% ../../nbs/course/jail.ipynb #e5d0c209
+# %% ../../nbs/course/jail.ipynb #6b8ca173
 MOST = 64*2**20                      # bytes of an answer
 
 def ask(
@@ -168,8 +169,8 @@ def heard(jail:Jail, end:float)->dict:
     if not isinstance(said, dict): raise Dead(CRASHED)
     return said
 
-# %% ../../nbs/course/jail.ipynb #034d11a7
-START = 60                           # seconds until torch is imported, on a busy machine
+# %% ../../nbs/course/jail.ipynb #d2f10ac9
+START, GRACE = 90, 15                # seconds until torch is imported; beyond a limit of the runner
 
 def numbers_of_stranger(said:dict)->dict:
     "Plain numbers and nothing else, or a sentence."
@@ -185,7 +186,7 @@ def run_cell(
     source:str,                      # of the cell
 )->dict:                             # as from `runner.run_cell`
     "Run a cell; if it kills the sandbox, leave it out."
-    try: said = ask(jail, {"cell": source, "seconds": jail.seconds}, jail.seconds + START)
+    try: said = ask(jail, {"cell": source, "seconds": jail.seconds}, jail.seconds + GRACE)
     except Dead as dead:
         again(jail)
         return {"text": "", "shown": [], "error": str(dead)}
@@ -199,11 +200,11 @@ def again(jail:Jail)->None:
     jail.close()
     jail.start()
     for source in jail.ran:
-        ask(jail, {"cell": source, "seconds": jail.seconds}, jail.seconds + START)
+        ask(jail, {"cell": source, "seconds": jail.seconds}, jail.seconds + GRACE)
 
 def asked(jail:Jail, word:dict, seconds:float)->dict:
     "Call a student's function in its sandbox; what kills the sandbox has no numbers."
-    try: return numbers_of_stranger(ask(jail, {**word, "seconds": seconds}, 4*seconds + START))
+    try: return numbers_of_stranger(ask(jail, {**word, "seconds": seconds}, 4*seconds + GRACE))
     except Dead as dead:
         again(jail)
         return {"wrong": str(dead).replace("cell", "call")}
@@ -227,7 +228,7 @@ def call_by_name(jail:Jail, name:str, args:tuple, observe:str, seconds:float)->d
 
 def value_of(jail:Jail, name:str)->Any:
     "A list of texts from the notebook, None if there is none."
-    try: return ask(jail, {"value": name}, START).get("value")
+    try: return ask(jail, {"value": name}, GRACE).get("value")
     except Dead:
         again(jail)
         return None

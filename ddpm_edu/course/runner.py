@@ -5,9 +5,9 @@ For lecturers. 3 minutes to read, 5 seconds to run."""
 
 # %% auto #0
 __all__ = ['MIME', 'MOST', 'HIDDEN', 'TooLong', 'make_shell', 'run_cell', 'observer', 'call',
-           'value', 'serve', 'hide']
+           'value', 'serve', 'warm_up', 'hide']
 
-# %% ../../nbs/course/runner.ipynb #3f9d314d
+# %% ../../nbs/course/runner.ipynb #a04488fa
 import builtins
 import importlib.util
 import json
@@ -16,14 +16,14 @@ import signal
 import sys
 from typing import Any
 
-from .sandbox import Wrong, bounded, call_apart
+from .sandbox import Wrong, bounded, call_apart, operations_seen
 from .wire import unpack
 
 # what a page may show; HTML could hold a script
 MIME, MOST = ("text/plain", "image/png"), 2_000_000
 HIDDEN = ("diffusers", "denoising_diffusion_pytorch", "labml_nn")
 
-# %% ../../nbs/course/runner.ipynb #948de5be
+# %% ../../nbs/course/runner.ipynb #a1dca800
 class TooLong(BaseException):
     "The alarm of a cell."
 
@@ -65,7 +65,7 @@ def run_cell(
     while len(json.dumps(shown)) > MOST: shown.pop()
     return {"text": str(seen.stdout)[:100_000], "shown": shown, "error": error[:2000]}
 
-# %% ../../nbs/course/runner.ipynb #0532cf05
+# %% ../../nbs/course/runner.ipynb #c9caab2f
 def observer(
     source:str,                      # of a function `observe(f, *args)`; "": none
 ):
@@ -101,7 +101,7 @@ def value(
     texts = isinstance(found, (list, tuple)) and all(isinstance(v, str) for v in found)
     return {"value": list(found)} if texts else {"wrong": f"`{name}` must be a list of names"}
 
-# %% ../../nbs/course/runner.ipynb #00935f93
+# %% ../../nbs/course/runner.ipynb #ab994fa6
 def serve(
     memory:float=6,                  # GiB that the notebook may take
 )->None:
@@ -113,6 +113,7 @@ def serve(
     torch.set_num_threads(1)
     bounded(36_000, memory)
     for name in HIDDEN: hide(name)
+    warm_up()
     shell = make_shell()
     for line in read:
         word = json.loads(line)
@@ -123,6 +124,14 @@ def serve(
         except Wrong as e: said = {"wrong": str(e)}
         write.write(json.dumps(said) + "\n")
         write.flush()
+
+def warm_up()->None:
+    "What torch imports and prepares at its first gradient, step and watched operation: once here."
+    import torch
+    with operations_seen([]): torch.ones(1).add(1)
+    w = torch.zeros(1, requires_grad=True)
+    w.square().sum().backward()
+    torch.optim.Adam([w]).step()
 
 def hide(name:str)->None:
     "Make the import of a library fail whose folder a sandbox has emptied."

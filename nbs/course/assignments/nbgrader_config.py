@@ -17,6 +17,7 @@ from nbgrader.preprocessors import (
     OverwriteKernelspec,
     SaveAutoGrades,
 )
+from traitlets import Float
 
 from ddpm_edu.course.experiment_check import OBSERVE, experiment_fault
 from ddpm_edu.course.jail import Jail, call_by_name, caller, run_cell, value_of
@@ -68,11 +69,13 @@ class InSandbox(NbGraderPreprocessor):
     The outputs that a submission came with are gone; those of a test are written by this class,
     and nbgrader takes the points from them."""
 
+    seconds = Float(30, help="for a cell; a project has thirty times as much").tag(config=True)
+
     def preprocess(self, nb, resources):
         name = resources["nbgrader"]["assignment"]
         project = name == PROJECT
         tests = {"q2-test": None} if project else self.tests(name)
-        words = dict(library=project, seconds=900 if project else 30,
+        words = dict(library=project, seconds=self.seconds*(30 if project else 1),
             trust=bool(os.environ.get("GRADE_TRUST")), image=os.environ.get("GRADE_IMAGE", ""))
         lines = []
         with Jail(**words) as jail:

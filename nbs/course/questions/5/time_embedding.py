@@ -59,7 +59,7 @@ MISTAKES = [
      waves(end="torch.stack([phase.sin(), phase.cos()], 2).flatten(1)")),
     ("cosine and sine alternate here: all sines come first",
      waves(end="torch.stack([phase.cos(), phase.sin()], 2).flatten(1)")),
-    ("only sines", waves(end="torch.cat([phase.sin(), phase.sin()], 1)")),
+    ("there are only sines: cosines belong beside them", waves(end="torch.cat([phase.sin(), phase.sin()], 1)")),
     ("the cosines are missing: half of the columns", waves(end="phase.sin()")),
     ("the cosines stand below the sines, not beside them: they are joined along the wrong axis",
      waves(end="torch.cat([phase.sin(), phase.cos()], 0)")),
