@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+import zipfile
 
 import pytest
 from course_files import ROOM, automatic, course, notebook, sources
@@ -142,8 +143,8 @@ sys.modules["ddpm_edu.course.sandbox"].plain = lambda v: []""",
 ip.events.register("post_run_cell", lambda *a: None)
 ip.run_cell = lambda *a, **k: type("R", (), dict(error_before_exec=None, error_in_exec=None))()""",
     "plants_files": f"""from pathlib import Path
-for place in (Path.home(), Path("/tmp"), Path("/usr/lib"), Path.home()/".ipython/profile_default/startup",
-              Path(torch.__file__).parents[1]):
+ip = Path.home()/".ipython/profile_default/startup"
+for place in (Path.home(), Path("/tmp"), Path("/usr/lib"), ip, Path(torch.__file__).parents[1]):
     for name in ("{MARK}.py", "sitecustomize.py", "ddpm_edu.py"):
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -166,9 +167,9 @@ found = [p for top in ("/home", "/tmp", "/work", "/root", "/srv", "/grader", "."
 print("FOUND", len(found))""",
     "speaks_for_the_runner": """import os
 for fd in range(3, 12):
-    try: os.write(fd, b'{"numbers": [[[4], "float32", [0.9, 0.72, 0.36, 0.252]]], "random": false}\\n'*9)
+    try: os.write(fd, b'{"numbers": [[[4], "float32", [0.9, 0.72, 0.36, 0.252]]]}\\n'*9)
     except OSError: pass""",
-    "ends_the_sandbox": "import os, signal\nos.kill(1, signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)",
+    "ends_the_sandbox": "import os\nos.kill(1, 9)\nos.kill(-1, 9)",
     "reaches_out": """import socket
 s = socket.create_connection(("1.1.1.1", 53), timeout=3)
 print("CONNECTED")"""}
@@ -274,6 +275,9 @@ def test_a_class_of_five_from_release_to_marks(tmp_path):
     broken = tmp_path/"submitted"/"broken"/sources[1].stem
     broken.mkdir(parents=True)
     (broken/f"{sources[1].stem}.ipynb").write_text("{not json")
+    # a browser's second download
+    first = tmp_path/"submitted"/"ada"/sources[1].stem/f"{sources[1].stem}.ipynb"
+    first.rename(first.with_name(f"{sources[1].stem} (1).ipynb"))
     shutil.rmtree(tmp_path/"source")                           # grading does not need the sources
     done = lesson.grade(1, "--jobs", "2")
     most = sum(automatic(1).values())
@@ -295,6 +299,9 @@ def test_a_class_of_five_from_release_to_marks(tmp_path):
         rows = {r["student_id"]: float(r["score"]) for r in csv.DictReader(file)
                 if r["assignment"] == sources[1].stem}
     assert rows["ada"] == most and rows["swapped"] == most - 3
+    lesson.grade(1, "--csv", "one.csv")
+    with open(tmp_path/"one.csv") as file: rows = {r["student"]: r for r in csv.DictReader(file)}
+    assert float(rows["swapped"]["q2-test"]) == 0 and float(rows["ada"]["score"]) == most
     lesson.submit("ada", 5)
     lesson.submit("blank", 5, no_answers)
     done = lesson.grade(5, "--jobs", "2")
@@ -317,3 +324,26 @@ def test_the_project_may_use_the_library_and_shows_its_figures(tmp_path):
     scores = lesson.scores(6)
     assert scores["draws"]["q2-test"] == 4 and scores["blank"]["q2-test"] == 0, done.stdout
     assert "image/png" in lesson.autograded("draws", 6)
+
+
+ARCHIVES = {
+    "moodle": "Ada Lovelace_12345_assignsubmission_file_/{name}.ipynb",
+    "moodle, flat": "Ada Lovelace_12345_assignsubmission_file_{name}.ipynb",
+    "canvas": "Ada Lovelace_12345_67890_{name}.ipynb",
+    "canvas, late and again": "Ada Lovelace_LATE_12345_67890_{name}-1.ipynb",
+    "folders, second download": "Ada Lovelace/{name} (1).ipynb"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_archives_of_learning_platforms_are_sorted(kind, tmp_path):
+    pytest.importorskip("nbgrader")
+    name = sources[1].stem
+    shutil.copyfile(course/"nbgrader_config.py", tmp_path/"nbgrader_config.py")
+    place = tmp_path/"downloaded"/name/"archive"
+    place.mkdir(parents=True)
+    with zipfile.ZipFile(place/"all.zip", "w") as z:
+        z.write(sources[1], ARCHIVES[kind].format(name=name))
+    done = subprocess.run([sys.executable, "-m", "nbgrader", "zip_collect", name], cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert (tmp_path/"submitted"/"Ada_Lovelace"/name/f"{name}.ipynb").exists(), done.stderr[-2000:]

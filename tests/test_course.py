@@ -73,12 +73,6 @@ def test_a_student_reads_the_mistakes_name(path):
     assert own >= 0.95*shown > 0, (own, shown)
 
 
-# What a rule makes of a solution and is none the less right: a constant factor does not move a
-# maximum, all entries have the shape that ones_like needs, and the like.
-SAME = {"heaviest_step": ("(3 * (1 - betas)", "(1 * (1 - betas)", "betas / (4 ", "(1.0 * (", "/ (3 *",
-                          "betas / (1 "), "posterior": ("ones_like(abar[1])",)}
-
-
 @pytest.mark.slow
 @by_numbers
 def test_rule_made_mistakes_are_caught(path):

@@ -119,6 +119,7 @@ def joined(
 def numbers_in(parts:list)->list[float]: return [x for _, _, numbers in parts for x in numbers]
 def shapes_in(parts:list)->list: return [squeezed(shape) for shape, _, _ in parts]
 
+# %% ../../nbs/course/compare.ipynb #02ff061d
 def agree(
     parts:list,                      # of a student's answer
     want:list,                       # of the right one
@@ -164,7 +165,8 @@ def recognised(
     "Is it the fingerprint of this answer?"
     count, *sums = fingerprint(parts)
     size = max(sum(abs(x) for x in numbers_in(parts) if math.isfinite(x)), 1e-9)
-    return count == kept[0] and all(abs(a - b) <= max(tol, 1e-5)*size for a, b in zip(sums, kept[1:]))
+    near = lambda a, b: abs(a - b) <= max(tol, 1e-5)*size
+    return count == kept[0] and all(map(near, sums, kept[1:]))
 
 # %% ../../nbs/course/compare.ipynb #ae1f38ad
 def nudged(

@@ -36,6 +36,7 @@ def one_number(said:dict, setting:str, seed:int)->float:
         raise Wrong(f"`experiment({setting!r}, {seed})` must return one finite number")
     return numbers[0]
 
+# %% ../../nbs/course/experiment_check.ipynb #6bdf4611
 def experiment_fault(
     call:Callable,                   # call((setting, seed)) -> as from `sandbox.answer`
     settings,                        # the list with the settings that are compared
@@ -54,6 +55,7 @@ def experiment_fault(
     if first == second: return "two settings give exactly the same number: is the setting used?"
     return ""
 
+# %% ../../nbs/course/experiment_check.ipynb #961079ef
 def are_settings(chosen)->bool:
     "A list of at least two different names?"
     if not isinstance(chosen, (list, tuple)) or len(chosen) < 2: return False

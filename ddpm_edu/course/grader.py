@@ -24,8 +24,9 @@ _all_ = ["Wrong", "check_experiment", "limits"]
 
 def checks()->dict:
     "What there is to know about each question, by the name of its function."
-    here = __file__ if "__file__" in globals() else sys.modules[call_apart.__module__].__file__
-    return json.loads((Path(here).parent/"checks.json").read_text(encoding="utf-8"))     # type: ignore
+    # this page is no module: it asks another one of this room
+    here:Any = sys.modules[call_apart.__module__].__file__
+    return json.loads((Path(here).parent/"checks.json").read_text(encoding="utf-8"))
 
 # %% ../../nbs/course/grader.ipynb #6b2e1933
 def in_short(
@@ -41,6 +42,7 @@ def in_short(
     if isinstance(value, (list, tuple)): return "[" + ", ".join(map(in_short, value[:4])) + "]"
     return repr(value)
 
+# %% ../../nbs/course/grader.ipynb #e3562576
 def lines(
     name:str,                        # of the function
     names:list[str],                 # of its arguments
@@ -110,6 +112,7 @@ def check(
         raise Wrong(lines(name, about["arguments"], args, got, want, said))
     print(f"{name}: right for these arguments; others are tried when you hand in")
 
+# %% ../../nbs/course/grader.ipynb #2a3befbf
 def _watched(name:str, about:dict, answers:list[dict])->None:
     "A question that is judged by what was observed."
     space:dict[str, Any] = {}

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+
 # packages that hold the answers
 LIBRARIES = ("ddpm_edu", "diffusers", "denoising_diffusion_pytorch", "labml_nn")
 ROOM = "/grader"                     # where the runner lies
@@ -31,6 +32,7 @@ DISK = 512*2**20                     # bytes that a submission may write
 ENVIRONMENT = {"HOME": "/home/student", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
                "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": "/tmp", "IPYTHONDIR": "/tmp/ipython"}
 
+# %% ../../nbs/course/jail.ipynb #56913a90
 def course_folder()->Path:
     "This room of the package: the runner and what it needs."
     spec:Any = importlib.util.find_spec("ddpm_edu.course.runner")
@@ -80,6 +82,7 @@ def container(
             f"{room.parent if library else room}:{inside}:ro", "--workdir", "/tmp", image,
             "python", "-m", "ddpm_edu.course.runner", "--serve"]
 
+# %% ../../nbs/course/jail.ipynb #8d61879d
 def command(
     library:bool=False,              # as for `bubblewrap`
     trust:bool=False,                # without any sandbox?
@@ -100,6 +103,7 @@ CRASHED = "this cell ended Python: a crash, or an exit"
 class Dead(RuntimeError):
     "The sandbox has ended, or does not answer."
 
+# %% ../../nbs/course/jail.ipynb #ed1c3f75
 class Jail:
     "A submission's sandbox, seen from outside."
     def __init__(self,
@@ -123,18 +127,18 @@ class Jail:
         self.rest = b""
         ask(self, {"value": ""}, START)                            # is it there?
 
+    def __enter__(self): return self
+    def __exit__(self, *_): self.close()
+
     def close(self)->None:
         "End it, and all that it started."
         try: os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError: pass
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
-            try: pipe.close()                                      # type: ignore
+            try: pipe.close()                                          # type: ignore
             except OSError: pass
         if self.home: shutil.rmtree(self.home, ignore_errors=True)
-
-    def __enter__(self): return self
-    def __exit__(self, *_): self.close()
 
 # %% ../../nbs/course/jail.ipynb #6b8ca173
 MOST = 64*2**20                      # bytes of an answer
@@ -151,6 +155,7 @@ def ask(
     except OSError as e: raise Dead(CRASHED) from e
     return heard(jail, time.monotonic() + seconds)
 
+# %% ../../nbs/course/jail.ipynb #fde7b2b7
 def heard(jail:Jail, end:float)->dict:
     "The next line."
     import select
@@ -181,6 +186,7 @@ def numbers_of_stranger(said:dict)->dict:
     except (KeyError, TypeError, ValueError): return {"wrong": "there is no answer"}
     return {"numbers": parts, "random": bool(said.get("random"))}
 
+# %% ../../nbs/course/jail.ipynb #ce9b1dcd
 def run_cell(
     jail:Jail,
     source:str,                      # of the cell
@@ -195,6 +201,7 @@ def run_cell(
     return {"text": str(said.get("text", "")), "error": str(said.get("error", "")),
             "shown": [s for s in shown if isinstance(s, dict)] if isinstance(shown, list) else []}
 
+# %% ../../nbs/course/jail.ipynb #9861f282
 def again(jail:Jail)->None:
     "A new sandbox in which all cells have run that did not kill one."
     jail.close()
@@ -209,6 +216,7 @@ def asked(jail:Jail, word:dict, seconds:float)->dict:
         again(jail)
         return {"wrong": str(dead).replace("cell", "call")}
 
+# %% ../../nbs/course/jail.ipynb #15000f7a
 def caller(
     jail:Jail,
     question,                        # `questions.Question`
@@ -220,6 +228,7 @@ def caller(
     return lambda args, seed=0: asked(jail, {**word, "args": pack(tuple(args)), "seed": seed},
                                       seconds)
 
+# %% ../../nbs/course/jail.ipynb #d7d80c72
 def call_by_name(jail:Jail, name:str, args:tuple, observe:str, seconds:float)->dict:
     "The same without a question."
     from ddpm_edu.course.wire import pack

@@ -9,7 +9,6 @@ __all__ = ['HIDDEN', 'NOISE', 'ENOUGH', 'tried', 'Try', 'explains', 'known', 'st
 
 # %% ../../nbs/course/judge.ipynb #6acbcc0f
 import copy
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +44,7 @@ class Try:
     right:bool
     verdict:str = ""                 # of a question that has one
 
+# %% ../../nbs/course/judge.ipynb #f0ff70e1
 def explains(question:Question, function:Callable, one:Try)->bool:
     "Does a mistake give just these numbers?"
     said = tried(question, function, one.args, one.seed)
@@ -65,6 +65,7 @@ def known(
             if fits(f, some): return said
     return likely[0][0] if likely else ""
 
+# %% ../../nbs/course/judge.ipynb #fdbcbbaf
 def stumbled(said:dict, names:list[str])->str:
     "What can be said of an answer without right numbers: it failed, or it draws lots."
     if "wrong" in said: return said["wrong"]
@@ -73,6 +74,7 @@ def stumbled(said:dict, names:list[str])->str:
         return f"your function draws random numbers of its own; it must use `{given[0]}`"
     return "your function draws random numbers: its result must depend on its arguments alone"
 
+# %% ../../nbs/course/judge.ipynb #4c85e37c
 def why(
     question:Question,
     tries:list[Try],
@@ -106,6 +108,7 @@ def judge(
     said = failures[0].verdict or why(question, tries, lambda args: call(args, 0))
     return HIDDEN*(failures[0].seed >= len(visible)) + said
 
+# %% ../../nbs/course/judge.ipynb #7e3c768b
 def looked_at(question:Question, args:tuple, got:dict, seed:int)->Try:
     "One try: is it right?"
     if question.verdict is not None:
@@ -117,6 +120,7 @@ def looked_at(question:Question, args:tuple, got:dict, seed:int)->Try:
     right = "numbers" in got and agree(got["numbers"], want["numbers"], question.tol)
     return Try(args, got, want["numbers"], seed, right)
 
+# %% ../../nbs/course/judge.ipynb #849a77d7
 def directly(
     question:Question,
     function:Any,                    # any function

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+# %% ../../nbs/course/questions.ipynb #c40e5f39
 @dataclass
 class Question:
     "A question of an assignment, read from its file."
@@ -33,6 +34,7 @@ class Question:
     without:tuple[str, ...] = ()     # operations that must not be used
     mistakes:list = field(default_factory=list)      # (sentence, code)
     right:list = field(default_factory=list)         # code
+    source:str = ""                  # of the function
     observe:str = ""                 # source of the function, if there is one
 
     @property
@@ -59,9 +61,10 @@ def source_with(
     code:str,                        # as in `MISTAKES`
 )->str:                              # what a student would have written
     "The question's function with another body."
-    head = inspect.getsource(question.function).split("\n    ")[0]
+    head = question.source.split("\n    ")[0]
     return head.rstrip() + "\n" + textwrap.indent(body(code), "    ") + "\n"
 
+# %% ../../nbs/course/questions.ipynb #340bb8a0
 def function_with(
     question:Question,
     code:str,                        # as in `MISTAKES`
@@ -75,9 +78,8 @@ def stub(
     question:Question,
 )->tuple[str, str]:                  # down to the docstring; the body
     "The reference answer in two pieces, of which a student sees the first."
-    source = inspect.getsource(question.function)
-    lines = source.splitlines()
-    first = ast.parse(source).body[0]
+    lines = question.source.splitlines()
+    first = ast.parse(question.source).body[0]
     at = first.body[0].end_lineno                                   # type: ignore
     return "\n".join(lines[:at]), "\n".join(lines[at:])
 
@@ -90,13 +92,15 @@ def module_at(path:Path)->ModuleType:
     "A file as a module, without a cache file."
     room = str(path.parent.parent)
     if room not in sys.path: sys.path.insert(0, room)
-    spec:Any = importlib.util.spec_from_file_location(f"question_{path.parent.name}_{path.stem}", path)
+    name = f"question_{path.parent.name}_{path.stem}"
+    spec:Any = importlib.util.spec_from_file_location(name, path)
     module, before = importlib.util.module_from_spec(spec), sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     try: spec.loader.exec_module(module)
     finally: sys.dont_write_bytecode = before
     return module
 
+# %% ../../nbs/course/questions.ipynb #1aa6bd26
 def load_question(
     path:str|Path,                   # of its file
 )->Question:
@@ -111,8 +115,10 @@ def load_question(
                          "a question needs a docstring, its function, visible() and draw(seed)")
     found = {k: getattr(module, name) for k, name in FIELDS.items() if hasattr(module, name)}
     if hasattr(module, "observe"): found["observe"] = inspect.getsource(module.observe)
+    found["source"] = inspect.getsource(getattr(module, path.stem))
     return Question(path.stem, module, title, text.strip(), **found)
 
+# %% ../../nbs/course/questions.ipynb #1e8881e6
 @dataclass
 class Assignment:
     "An assignment: what stands above its questions, and these."

@@ -39,6 +39,7 @@ def make_shell():
     shell.user_ns.update(exit=stay, quit=stay)
     return shell
 
+# %% ../../nbs/course/runner.ipynb #e782c2fd
 def run_cell(
     shell,                           # from `make_shell`
     source:str,                      # of the cell
@@ -78,6 +79,7 @@ def observer(
     exec(source, space)
     return space["observe"]
 
+# %% ../../nbs/course/runner.ipynb #7a138a9f
 def call(
     names:dict,                      # of the student's notebook
     word:dict,                       # the line
@@ -92,6 +94,7 @@ def call(
     return call_apart(names[name], unpack(word["args"]), word.get("seconds", 10),
         word.get("memory", 2), observer(word.get("observe", "")), tuple(word.get("without", ())))
 
+# %% ../../nbs/course/runner.ipynb #a9806b8c
 def value(
     names:dict,                      # of the student's notebook
     name:str,                        # of a list
@@ -125,6 +128,7 @@ def serve(
         write.write(json.dumps(said) + "\n")
         write.flush()
 
+# %% ../../nbs/course/runner.ipynb #7e1b4f83
 def warm_up()->None:
     "What torch imports and prepares at its first gradient, step and watched operation: once here."
     import torch

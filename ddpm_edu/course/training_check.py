@@ -13,6 +13,7 @@ __all__ = ['STEPS', 'BATCH', 'LR', 'ALL', 'world', 'watched_network', 'watched_t
 import math
 from collections.abc import Callable
 
+
 STEPS, BATCH, LR = 300, 128, 3e-3
 
 def world(
@@ -53,6 +54,7 @@ def watched_network(
             return out
     return Watched()
 
+# %% ../../nbs/course/training_check.ipynb #476fff2f
 def watched_training(
     train:Callable,                  # the student's: train(model, parameters, data, abar, steps)
     seed:int, T:int, points:int, scale:float,        # as for `world`
@@ -83,7 +85,7 @@ class Record:
         seed:int, T:int, points:int, scale:float,    # as for `world`
     )->None:
         import torch
-        told = [torch.tensor(numbers, dtype=torch.float64).view(shape) for shape, _, numbers in parts]
+        told = [torch.tensor(numbers).double().view(shape) for shape, _, numbers in parts]
         data, abar = world(seed, T, points, scale)
         self.data, self.abar, self.T = data.double(), abar.double(), T
         self.moved, self.last, self.seen = told[0][:-2], told[0][-2:], len(told) > 2
@@ -94,7 +96,7 @@ class Record:
         new = torch.cat([torch.ones(1).bool(), (bias.diff(dim=0) != 0).any(1)])
         at = new.cumsum(0) - 1
         self.step = at.repeat_interleave(told[1].long())             # of each example
-        self.bias = torch.cat([bias[new], self.last[None]])          # before each step, and after all
+        self.bias = torch.cat([bias[new], self.last[None]])          # before each step, and last
         self.sizes = torch.bincount(self.step).double()              # examples of each step
 
     def target(self,
@@ -140,6 +142,7 @@ def loop_fault(r:Record)->str:
         return "the model is asked at timesteps outside 0..T-1"
     return count_fault(r)
 
+# %% ../../nbs/course/training_check.ipynb #1100b4a6
 def count_fault(r:Record)->str:
     "Steps and examples."
     steps, each = len(r.sizes), float(r.sizes.median())
@@ -163,8 +166,8 @@ def loss_fault(r:Record)->str:
     most = r.share(noise, n=len(noise))
     if most > ALL: return ""
     if most > 0.2:
-        return ("most examples are as they should be, but some are not: is x_t, or the noise in it, "
-                "clipped or changed before or after?")
+        return ("most examples are as they should be, but some are not: is x_t, or the noise in "
+                "it, clipped or changed before or after?")
     size = r.g.abs()
     if float(size.std()/size.mean()) < 1e-3:
         return "the loss is the absolute error: equation (14) has its square"
@@ -176,6 +179,7 @@ def loss_fault(r:Record)->str:
         if r.share(r.target(factor)) > ALL: return f"the loss is {said}"
     return target_fault(r, noise) or shown_fault(r) or shape_fault(r)
 
+# %% ../../nbs/course/training_check.ipynb #8b826f67
 def target_fault(r:Record, noise)->str:
     "What the network is trained to say, if not the noise."
     if float(noise.abs().max()) < 1e-4: return "the noise is not in the loss: what is the target?"
@@ -188,6 +192,7 @@ def target_fault(r:Record, noise)->str:
         return "the target is the noise times its coefficient: it is the noise itself"
     return ""
 
+# %% ../../nbs/course/training_check.ipynb #d8c9750c
 def shown_fault(r:Record)->str:
     "How x_t is made, if not by equation (4)."
     a = r.abar[r.t][:, None]
@@ -209,6 +214,7 @@ def shown_fault(r:Record)->str:
         if r.share(r.target(), recipe) > 0.9: return said
     return ""
 
+# %% ../../nbs/course/training_check.ipynb #fd827f6b
 def shape_fault(r:Record)->str:
     "Another function of the error, or weights?"
     inside = (2*r.sizes[r.step][:, None]*r.g).abs().max(1).values < 0.999
@@ -218,14 +224,16 @@ def shape_fault(r:Record)->str:
     if bool(inside.any()) and float(fits[inside].double().mean()) > ALL:
         return "the loss is a Huber loss (smooth L1): equation (14) has the square"
     between, within = weights_of(r)
-    if within > 0.05: return "the examples have different weights: the simple loss weighs them alike"
-    if between > 0.01: return "the loss is a function of the mean squared error: (14) is the mean itself"
+    if within > 0.05:
+        return "the examples have different weights: the simple loss weighs them alike"
+    if between > 0.01:
+        return "the loss is a function of the mean squared error: (14) is the mean itself"
     return ("the loss does not compare the output with the noise that is in x_t, "
             "or x_t is not made of rows of the data by equation (4)")
 
+# %% ../../nbs/course/training_check.ipynb #407cf18d
 def weights_of(r:Record, n:int=20*BATCH)->tuple[float, float]:
     "How the weight of a squared error varies between steps and within them; 0, 0 if it is none."
-    import torch
     a = r.abar[r.t[:n]][:, None, None]
     noise = (r.x[:n, None] - a.sqrt()*r.data)/(1 - a).sqrt()              # for each row
     error, g = r.out[:n, None] - noise, r.g[:n, None]
@@ -248,6 +256,7 @@ def errors_of(
     chi2 = float(((counts - expected)**2/expected).sum())
     return ((chi2/df)**(1/3) - (1 - 2/(9*df)))/math.sqrt(2/(9*df))
 
+# %% ../../nbs/course/training_check.ipynb #a7355c5c
 def draw_fault(r:Record)->str:
     "Are times, rows and noise drawn as they should be?"
     import torch
@@ -262,13 +271,15 @@ def draw_fault(r:Record)->str:
     if abs(errors_of(times)) > 6: return "the timesteps are not uniform over 0..T-1"
     counts = torch.bincount(row, minlength=len(r.data)).double()
     if errors_of(counts) > 6:
-        return "the examples are not drawn uniformly from all rows of the data, afresh in every step"
+        return ("the examples are not drawn uniformly from all rows of the data, afresh in every "
+                "step")
     twice = sum(len(part) - len(part.unique()) for part in row.split(BATCH))
     expected = len(row)/BATCH*(BATCH - len(counts)*(1 - (1 - 1/len(counts))**BATCH))
     if twice < expected/2:
         return "the examples are drawn without replacement: the question asks for draws with it"
     return noise_fault(r, noise) or tied_fault(r, row, noise)
 
+# %% ../../nbs/course/training_check.ipynb #8c7ca854
 def repeat_fault(noise)->str:
     "Is the noise new each time?"
     import torch
@@ -284,6 +295,7 @@ def repeat_fault(noise)->str:
         return "the noise of an example depends on that of the one before"
     return ""
 
+# %% ../../nbs/course/training_check.ipynb #16bf01e1
 def noise_fault(r:Record, noise)->str:
     "Is the noise standard normal?"
     import torch
@@ -295,6 +307,7 @@ def noise_fault(r:Record, noise)->str:
         return "the noise is not standard normal: torch.randn_like"
     return ""
 
+# %% ../../nbs/course/training_check.ipynb #08c050f4
 def tied_fault(r:Record, row, noise)->str:
     "Do t, row and noise know of each other?"
     import torch
@@ -325,6 +338,7 @@ def way(
         places.append(p.detach().clone())
     return torch.stack(places)
 
+# %% ../../nbs/course/training_check.ipynb #4b83e692
 def optimizer_fault(r:Record)->str:
     "Is it Adam with the given step size, one step for each gradient and no other?"
     import torch
@@ -348,6 +362,7 @@ def optimizer_fault(r:Record)->str:
     return ("the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is something "
             "between backward() and step(), or are its other settings changed?")
 
+# %% ../../nbs/course/training_check.ipynb #f6451755
 def verdict(
     parts:list,                      # of `watched_training`, as from `sandbox.plain`
     seed:int, T:int, points:int, scale:float,        # as for `world`

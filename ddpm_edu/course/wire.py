@@ -11,7 +11,7 @@ import base64
 from typing import Any
 
 class Given:
-    "A function that a question hands to the student's: known by its source, so that it can be sent."
+    "A function that a question hands to the student's: its source can be sent."
     def __init__(self,
         code:str,                    # an expression; `torch` and `math` may stand in it
     )->None:

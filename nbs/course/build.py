@@ -50,7 +50,8 @@ def notebook(assignment):
     "The source notebook of an assignment, as JSON."
     points = sum(q.points + q.written_points for q in assignment.questions)
     intro = f"# Assignment {assignment.number}: {assignment.title}\n\n"
-    setup = f"{assignment.setup.strip()}\nfrom ddpm_edu.course.grader import check, limits\nlimits()"
+    ours = "from ddpm_edu.course.grader import check, limits\nlimits()"
+    setup = f"{assignment.setup.strip()}\n{ours}"
     cells = [cell("markdown", "intro", intro + assignment.intro.replace("{points}", str(points))),
              cell("code", "setup", setup)]
     for k, q in enumerate(assignment.questions, 1): cells += question_cells(k, q)
@@ -80,7 +81,7 @@ def named(q, want, slips, taken):
 
 def rule_functions(q):
     "(sentence, function) for what rules make of the solution."
-    for sentence, code in mutants(inspect.getsource(q.function)):
+    for sentence, code in mutants(q.source):
         space = {k: v for k, v in vars(q.module).items() if k in ("math", "torch", "nn", "F")}
         exec(code, space)
         yield sentence, space[q.name]

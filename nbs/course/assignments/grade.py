@@ -8,6 +8,7 @@ and the exit status is then 1. `--report` says which sentences the class was tol
 lecturer's guide says more.
 """
 import argparse
+import csv
 import os
 import re
 import subprocess
@@ -30,7 +31,8 @@ def grade(assignment, student, a):
     env = {**os.environ, "GRADE_TRUST": "1"*a.trust, "GRADE_IMAGE": a.image}
     start = time.monotonic()
     for turn in range(5):
-        try: done = subprocess.run(words, capture_output=True, text=True, timeout=a.seconds, env=env)
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=a.seconds, env=env)
         except subprocess.TimeoutExpired: return f"took more than {a.seconds} s", a.seconds
         if "database is locked" not in done.stderr: break
         time.sleep(1 + turn)                       # another job is writing its marks
@@ -47,6 +49,33 @@ def scores(assignment):
     with Gradebook("sqlite:///gradebook.db") as book:
         found = book.assignment_submissions(assignment)
         return {s.student.id: (s.score, s.max_score) for s in found}
+
+
+def tidy(assignment):
+    "Give a file its name back that a browser has numbered: `name (1).ipynb`."
+    for folder in Path("submitted").glob(f"*/{assignment}"):
+        wanted, found = folder/f"{assignment}.ipynb", list(folder.glob("*.ipynb"))
+        if wanted in found or len(found) != 1: continue
+        found[0].rename(wanted)
+        print(f"{folder.parent.name}: {found[0].name} is taken for {wanted.name}", file=sys.stderr)
+
+
+def table(assignment, path):
+    "A line for each student: names, points of each question, their sum."
+    with Gradebook("sqlite:///gradebook.db") as book, open(path, "w", newline="") as file:
+        rows, columns = [], ["student", "first_name", "last_name", "email", "score", "of", "late"]
+        for s in book.assignment_submissions(assignment):
+            who = s.student
+            row = dict(student=who.id, first_name=who.first_name, last_name=who.last_name,
+                email=who.email, score=s.score, of=s.max_score, late=s.total_seconds_late)
+            for grade in (g for nb in s.notebooks for g in nb.grades):
+                row[grade.name] = grade.score
+            columns += [name for name in row if name not in columns]
+            rows.append(row)
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{len(rows)} students in {path}")
 
 
 def report(assignment):
@@ -71,6 +100,8 @@ def arguments(parser):
     parser.add_argument("--image", default="", help="of a podman or docker container to grade in")
     parser.add_argument("--trust", action="store_true",
                         help="no sandbox: submissions run with your own rights")
+    parser.add_argument("--csv", default="", metavar="FILE",
+                        help="only write names and points of this assignment")
     parser.add_argument("--report", action="store_true",
                         help="only say which sentences the class was told, and how often")
     return parser.parse_args()
@@ -81,6 +112,7 @@ def main():
     a = arguments(parser)
     name = a.assignment
     if a.report: return report(name)
+    if a.csv: return table(name, a.csv)
     if a.jobs < 1: parser.error(f"--jobs must be at least 1, got {a.jobs}")
     students = sorted(p.parent.name for p in Path("submitted").glob(f"*/{name}"))
     if not students:
@@ -88,6 +120,7 @@ def main():
                      "is expected here")
     try: command(trust=a.trust, image=a.image)
     except RuntimeError as e: parser.error(str(e))
+    tidy(name)
     failed, times = {}, []
     with ThreadPoolExecutor(a.jobs) as pool:
         running = {pool.submit(grade, name, student, a): student for student in students}
@@ -102,6 +135,7 @@ def main():
     for student in students:
         got, most = known.get(student, (0, 0))
         said = f"{got:g} of {most:g}"
+        if got > most: said += ": its points have changed since; grade again with --force"
         if student in failed: said = "not graded: " + failed[student]
         print(f"{student:30} {said}")
     print(f"{len(students) - len(failed)} of {len(students)} graded, "

@@ -1,10 +1,12 @@
 "nbgrader's settings: run `nbgrader` in this folder. The guide is lecturers_guide.ipynb."
 import os
+import re
 from pathlib import Path
 
 from nbconvert.preprocessors import ClearMetadataPreprocessor
 from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader.api import Gradebook
+from nbgrader.plugins import FileNameCollectorPlugin
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
@@ -122,6 +124,26 @@ def verdict(sentence):
     return [new_output("error", ename="Not yet", evalue=sentence, traceback=[sentence])]
 
 
+class Collected(FileNameCollectorPlugin):
+    "Whose file is it in an archive of Moodle or Canvas, or in folders of students?"
+
+    WAYS = (r"(?P<who>.+?)_\d+_assignsubmission_file_?/?(?P<file>[^/]+)$",       # Moodle
+            r"(?P<who>[^/_]+)(_LATE)?_\d+_\d+_(?P<file>[^/]+)$",                  # Canvas
+            r"(?P<who>[^/]+)/(?P<file>[^/]+)$")                                 # student/file
+
+    def collect(self, submitted_file):
+        place = Path(submitted_file)
+        inside = place.relative_to(Path(*place.parts[:-2])).as_posix()
+        for text in (place.name, inside):
+            for way in self.WAYS:
+                if not (found := re.match(way, text)): continue
+                # a browser's second download, and Canvas's second hand-in
+                name = re.sub(r"( ?\(\d+\)|-\d+)?\.ipynb$", ".ipynb", found["file"])
+                who = re.sub(r"[^\w.@-]+", "_", found["who"])
+                return dict(file_id=name, student_id=who)
+        return None
+
+
 c = get_config()                                   # noqa: F821  (nbgrader defines it)
 c.CourseDirectory.course_id = "ddpm"
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
@@ -133,3 +155,4 @@ c.Autograde.autograde_preprocessors = [
     InSandbox, IgnorePattern, ClearMetadataPreprocessor, LimitOutput, SaveAutoGrades,
     AssignLatePenalties, CheckCellMetadata]
 c.LimitOutput.max_lines = 200
+c.ZipCollectApp.collector_plugin = Collected

@@ -4,7 +4,7 @@ TITLE = "scores and Langevin dynamics"
 INTRO = (
     "> Learning goals: compute the slope of a log-density, turn noise into a score and back, "
     "walk along it, and know what a walk gets wrong. With chapter 3. About 60 minutes, "
-    "{points}."
+    "{points} points. What you write in words is marked by your lecturer, the rest automatically."
     "\n\n"
     "Everything happens in the plane or on the line: no images, no networks. Write your "
     "answer where a cell says `YOUR CODE HERE`, then run the folded cell below it, a test. A "

@@ -7,7 +7,11 @@ from draws import reverse_of, variance_of
 
 POINTS = 2
 
-WRITTEN = r"""Guess before you calculate: which of the two choices of $\sigma_t^2$ keeps the variance at 1? Then derive it, from equation (11) with $\epsilon^*$ put in to the variance of $x_{t-1}$, one step a line. Was your guess right? What happens with the other choice?"""
+WRITTEN = (
+    r"Guess before you calculate: which of the two choices of $\sigma_t^2$ keeps the "
+    r"variance at 1? Then derive it, from equation (11) with $\epsilon^*$ put in to the "
+    "variance of $x_{t-1}$, one step a line. Was your guess right? What happens with the "
+    "other choice?")
 WRITTEN_POINTS = 1
 
 

@@ -7,7 +7,10 @@ from draws import start
 POINTS = 1
 TOL = 1e-6
 
-WRITTEN = r"""Derive the number before you program it: one line a part, with the reason for each of its factors. Then: which parts hold most of the parameters at $c=c'=256$, $d=512$, and by how much do they grow when the width doubles?"""
+WRITTEN = (
+    "Derive the number before you program it: one line a part, with the reason for each of "
+    "its factors. Then: which parts hold most of the parameters at $c=c'=256$, $d=512$, and "
+    "by how much do they grow when the width doubles?")
 WRITTEN_POINTS = 1
 
 

@@ -6,7 +6,10 @@ import torch
 
 POINTS = 3
 
-WRITTEN = r"""Predict before you run it: which mean squared error does a network have that always answers 0, and why? That is where training starts. Which error would a perfect network have, and is it 0?"""
+WRITTEN = (
+    "Predict before you run it: which mean squared error does a network have that always "
+    "answers 0, and why? That is where training starts. Which error would a perfect network "
+    "have, and is it 0?")
 WRITTEN_POINTS = 1
 
 
@@ -30,7 +33,9 @@ def visible():
     yield 0, 50, 8, 1.0
 
 
-def draw(seed): return 7*seed + 1, (20, 50, 35)[seed % 3], (3, 5, 8)[seed % 3], (1.0, 4.0, 0.3)[seed % 3]
+def draw(seed):
+    T, points, scale = ((20, 3, 1.0), (50, 5, 4.0), (35, 8, 0.3))[seed % 3]
+    return 7*seed + 1, T, points, scale
 
 
 def observe(f, *args):
