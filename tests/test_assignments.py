@@ -156,7 +156,7 @@ subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "{MARK}"
     "looks_for_the_gradebook": """import sqlite3
 from pathlib import Path
 found = [p for top in ("/home", "/tmp", "/work", "/root", "/srv", "/mnt", "/opt", "/grader", ".")
-         if Path(top).exists() for p in Path(top).rglob("*gradebook*")]
+         if Path(top).exists() for p in Path(top).rglob("*gradebook*.db")]
 for p in found: sqlite3.connect(p).execute("update grade set auto_score = 99").connection.commit()
 print("FOUND", len(found))""",
     "reads_solutions_and_classmates": """from pathlib import Path
