@@ -141,7 +141,7 @@ def test_leaks_are_noticed():
     found = leaks({f"nbs/course/assignments/{path.name}": path.read_bytes()})
     assert found and len(secrets()) > 200
     file = ROOM/"questions"/"1"/"q_sample.py"
-    assert len(leaks({"q_sample.py": file.read_bytes()})) > 20
+    assert len(leaks({"q_sample.py": file.read_bytes()})) >= 3
 
 
 @pytest.mark.slow

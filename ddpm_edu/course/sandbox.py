@@ -67,7 +67,7 @@ SLIPS = {                            # part of a message -> what it often means
     "broadcast": SHAPES,
     "must match": SHAPES,
     "cannot be multiplied": "look at the shapes: is one of them transposed?",
-    "IndexError": "an index beyond the end: off by one in t?",
+    "IndexError": "an index beyond the end: off by one?",
     "ZeroDivisionError": "for which argument is the denominator 0? "
                          "The answer there may be a special one",
     "is not in list": "what is the answer if there is none?",
@@ -78,6 +78,8 @@ SLIPS = {                            # part of a message -> what it often means
     "must be Tensor, not float": "math or ** work with plain numbers; "
                                  "torch's functions need tensors",
     "RecursionError": "when does it stop calling itself?",
+    "No module named 'ddpm_edu": "please write the answer yourself, with torch or numpy alone",
+    "import of": "please write the answer yourself, with torch or numpy alone",
 }
 
 # %% ../../nbs/course/sandbox.ipynb #6b5ba8c6

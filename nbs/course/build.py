@@ -27,7 +27,8 @@ def cell(kind, name, source, points=None, solution=False, folded=False):
     metadata = dict(jupyter=dict(source_hidden=True)) if folded else {}
     made = dict(cell_type=kind, id=name, metadata={**metadata, "nbgrader": label},
         source=source.splitlines(keepends=True))
-    return made if kind == "markdown" else dict(made, execution_count=None, outputs=[])
+    if kind == "code": made.update(execution_count=None, outputs=[])
+    return made
 
 
 def question_cells(k, q):
@@ -55,9 +56,9 @@ def notebook(assignment):
     cells = [cell("markdown", "intro", intro + assignment.intro.replace("{points}", str(points))),
              cell("code", "setup", setup)]
     for k, q in enumerate(assignment.questions, 1): cells += question_cells(k, q)
-    kernel = dict(display_name="Python 3", language="python", name="python3")
+    kernel = dict(display_name="python3", language="python", name="python3")
     return json.dumps(dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4,
-        nbformat_minor=5), indent=1, ensure_ascii=False) + "\n"
+        nbformat_minor=5), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def marks(q, function, want):
