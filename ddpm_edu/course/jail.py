@@ -32,7 +32,7 @@ DISK = 512*2**20                     # bytes that a submission may write
 ENVIRONMENT = {"HOME": "/home/student", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
                "OMP_NUM_THREADS": "1", "MPLCONFIGDIR": "/tmp", "IPYTHONDIR": "/tmp/ipython"}
 
-# %% ../../nbs/course/jail.ipynb #56913a90
+# %% ../../nbs/course/jail.ipynb #ddcb4a1b
 def course_folder()->Path:
     "This room of the package: the runner and what it needs."
     spec:Any = importlib.util.find_spec("ddpm_edu.course.runner")
@@ -82,7 +82,7 @@ def container(
             f"{room.parent if library else room}:{inside}:ro", "--workdir", "/tmp", image,
             "python", "-m", "ddpm_edu.course.runner", "--serve"]
 
-# %% ../../nbs/course/jail.ipynb #8d61879d
+# %% ../../nbs/course/jail.ipynb #34a04490
 def command(
     library:bool=False,              # as for `bubblewrap`
     trust:bool=False,                # without any sandbox?
@@ -103,7 +103,7 @@ CRASHED = "this cell ended Python: a crash, or an exit"
 class Dead(RuntimeError):
     "The sandbox has ended, or does not answer."
 
-# %% ../../nbs/course/jail.ipynb #ed1c3f75
+# %% ../../nbs/course/jail.ipynb #5cd0af96
 class Jail:
     "A submission's sandbox, seen from outside."
     def __init__(self,
@@ -155,7 +155,7 @@ def ask(
     except OSError as e: raise Dead(CRASHED) from e
     return heard(jail, time.monotonic() + seconds)
 
-# %% ../../nbs/course/jail.ipynb #fde7b2b7
+# %% ../../nbs/course/jail.ipynb #65fdf40a
 def heard(jail:Jail, end:float)->dict:
     "The next line."
     import select
@@ -184,9 +184,11 @@ def numbers_of_stranger(said:dict)->dict:
         parts = [[[int(n) for n in shape], str(kind)[:20], [float(x) for x in numbers]]
                  for shape, kind, numbers in said["numbers"]]
     except (KeyError, TypeError, ValueError): return {"wrong": "there is no answer"}
-    return {"numbers": parts, "random": bool(said.get("random"))}
+    changed = said.get("changed")
+    return {"numbers": parts, "random": bool(said.get("random")),
+            "changed": [i for i in changed if type(i) is int] if isinstance(changed, list) else []}
 
-# %% ../../nbs/course/jail.ipynb #ce9b1dcd
+# %% ../../nbs/course/jail.ipynb #4fe8daf3
 def run_cell(
     jail:Jail,
     source:str,                      # of the cell
@@ -201,7 +203,7 @@ def run_cell(
     return {"text": str(said.get("text", "")), "error": str(said.get("error", "")),
             "shown": [s for s in shown if isinstance(s, dict)] if isinstance(shown, list) else []}
 
-# %% ../../nbs/course/jail.ipynb #9861f282
+# %% ../../nbs/course/jail.ipynb #0c6674ba
 def again(jail:Jail)->None:
     "A new sandbox in which all cells have run that did not kill one."
     jail.close()
@@ -216,7 +218,7 @@ def asked(jail:Jail, word:dict, seconds:float)->dict:
         again(jail)
         return {"wrong": str(dead).replace("cell", "call")}
 
-# %% ../../nbs/course/jail.ipynb #15000f7a
+# %% ../../nbs/course/jail.ipynb #7ace833a
 def caller(
     jail:Jail,
     question,                        # `questions.Question`
@@ -228,7 +230,7 @@ def caller(
     return lambda args, seed=0: asked(jail, {**word, "args": pack(tuple(args)), "seed": seed},
                                       seconds)
 
-# %% ../../nbs/course/jail.ipynb #d7d80c72
+# %% ../../nbs/course/jail.ipynb #40bdf148
 def call_by_name(jail:Jail, name:str, args:tuple, observe:str, seconds:float)->dict:
     "The same without a question."
     from ddpm_edu.course.wire import pack

@@ -67,8 +67,10 @@ def known(
 
 # %% ../../nbs/course/judge.ipynb #fdbcbbaf
 def stumbled(said:dict, names:list[str])->str:
-    "What can be said of an answer without right numbers: it failed, or it draws lots."
+    "What can be said without right numbers: it failed, changes what it is given, or draws."
     if "wrong" in said: return said["wrong"]
+    if changed := [names[i] for i in said.get("changed", ()) if i < len(names)]:
+        return f"your function changes its argument `{changed[0]}`: whoever calls it needs it again"
     if not said.get("random"): return ""
     if given := [n for n in names if n in NOISE]:
         return f"your function draws random numbers of its own; it must use `{given[0]}`"
@@ -118,6 +120,7 @@ def looked_at(question:Question, args:tuple, got:dict, seed:int)->Try:
     if "wrong" in want:
         raise ValueError(f"{question.name}: the reference answer fails: {want['wrong']}")
     right = "numbers" in got and agree(got["numbers"], want["numbers"], question.tol)
+    right = right and not got.get("changed")
     return Try(args, got, want["numbers"], seed, right)
 
 # %% ../../nbs/course/judge.ipynb #849a77d7

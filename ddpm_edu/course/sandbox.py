@@ -6,11 +6,13 @@ For lecturers. 5 minutes to read, 10 seconds to run."""
 
 # %% auto #0
 __all__ = ['SHAPES', 'SLIPS', 'TOO_MUCH', 'Wrong', 'plain', 'numbers_of', 'stopped',
-           'operations_seen', 'states', 'answer', 'taken', 'bounded', 'run_in_child',
-           'listen', 'ending', 'call_apart', 'checked', 'Bounded', 'limits']
+           'operations_seen', 'states', 'unchanged', 'answer', 'taken', 'bounded',
+           'run_in_child', 'listen', 'ending', 'call_apart', 'checked', 'Bounded',
+           'limits']
 
 # %% ../../nbs/course/sandbox.ipynb #6765b2a5
 import builtins
+import copy
 import json
 import math
 import os
@@ -126,6 +128,17 @@ def states()->list:                  # one for each generator of random numbers
     torchs = at("torch", "get_rng_state").tolist() if "torch" in sys.modules else None
     return [str(at("random", "getstate")), str(at("numpy.random", "get_state")), torchs]
 
+def unchanged(
+    now:Any,                         # an argument after the call
+    before:Any,                      # a copy of it from before
+)->bool:
+    "Has a function left its argument as it was?"
+    if isinstance(now, (list, tuple)):
+        return len(now) == len(before) and all(map(unchanged, now, before))
+    if not hasattr(now, "detach"): return True
+    return now.shape == before.shape and bool((now == before).logical_or(now.isnan()).all())
+
+# %% ../../nbs/course/sandbox.ipynb #ed89c3e7
 def answer(
     function:Callable,               # a student's
     args:tuple,                      # its arguments
@@ -134,14 +147,15 @@ def answer(
 )->dict:             # "numbers" and whether it drew "random" ones, or "wrong": what went wrong
     "Call a student's function and say what happened."
     call = observe or (lambda f, *args: f(*args))
-    before, operations = states(), []
+    before, operations, kept = states(), [], copy.deepcopy(args)
     try:
         with operations_seen(operations) if without else nullcontext():
             numbers = plain(call(function, *args))
     except BaseException as error: return {"wrong": stopped(error)}
     if used := [part for part in without if any(part in op for op in operations)]:
         return {"wrong": f"uses {used[0]}: write out what it does, that is the question"}
-    return {"numbers": numbers, "random": states() != before}
+    changed = [i for i, pair in enumerate(zip(args, kept)) if not unchanged(*pair)]
+    return {"numbers": numbers, "random": states() != before, "changed": changed}
 
 # %% ../../nbs/course/sandbox.ipynb #7d1a0c55
 def taken()->int:                    # bytes
@@ -240,7 +254,7 @@ def checked(
     if "wrong" in done: return done
     parts = [[list(map(int, shape)), str(kind), list(map(float, numbers))]
              for shape, kind, numbers in done["numbers"]]
-    return {**done, "numbers": parts}
+    return {**done, "numbers": parts, "changed": list(map(int, done.get("changed", ())))}
 
 # %% ../../nbs/course/sandbox.ipynb #66a2d28d
 class Bounded:

@@ -18,6 +18,8 @@ from ddpm_edu.course.wire import pack
 HERE = Path(__file__).parent
 CHECKS = HERE.parents[1]/"ddpm_edu"/"course"/"checks.json"
 
+LEAVE = " A function leaves its arguments as they are."
+
 
 def cell(kind, name, source, points=None, solution=False, folded=False):
     "A cell with nbgrader's labels."
@@ -53,7 +55,8 @@ def notebook(assignment):
     intro = f"# Assignment {assignment.number}: {assignment.title}\n\n"
     ours = "from ddpm_edu.course.grader import check, limits\nlimits()"
     setup = f"{assignment.setup.strip()}\n{ours}"
-    cells = [cell("markdown", "intro", intro + assignment.intro.replace("{points}", str(points))),
+    text = assignment.intro.replace("{points}", str(points)) + LEAVE
+    cells = [cell("markdown", "intro", intro + text),
              cell("code", "setup", setup)]
     for k, q in enumerate(assignment.questions, 1): cells += question_cells(k, q)
     kernel = dict(display_name="python3", language="python", name="python3")
