@@ -19,7 +19,7 @@ school = Path("course")/"assignments"                      # inside the book
 
 
 def students_versions():
-    "(where in the book, text) of each assignment: without solutions and hidden tests."
+    "(where in the book, text) of each assignment: without solutions."
     release = runpy.run_path(str(here/lib/"course"/"release.py"))
     for path in release["assignment_files"]().values():
         text = release["student_version"](path.read_text(encoding="utf-8"))
@@ -31,7 +31,6 @@ def write_assignments(book):
     for place, text in students_versions():
         (book/place).parent.mkdir(parents=True, exist_ok=True)
         (book/place).write_text(text, encoding="utf-8")
-    shutil.copyfile(nbs/school/"hints.json", book/school/"hints.json")
 
 
 class build_with_book(build_py):
@@ -69,7 +68,7 @@ setup(
     packages=find_packages(include=[lib, lib+".*"]),
     package_dir={"": "."},                 # an editable install is then a path that editors follow
     include_package_data=False,
-    package_data={lib: ["py.typed", "assets/*", "assets/**/*"]},
+    package_data={lib: ["py.typed", "assets/*", "assets/**/*", "course/checks.json"]},
     python_requires=">="+cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require=extras,

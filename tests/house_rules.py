@@ -27,8 +27,6 @@ FLOORS = {name: floor for floor, names in enumerate((
     "evaluate compress",
     "cli",
 )) for name in names.split()}
-# Lists of mistakes and of answers, one a line: the issue "A course to trust" replaces them.
-LISTS = re.compile(r"(^|/)(slips|submissions)/")
 
 
 def notebooks():
@@ -43,7 +41,6 @@ def scripts():
     folders = [root/"tests", root/"site", root/"nbs"]
     found = [p for f in folders for p in sorted(f.rglob("*.py"))] + sorted(root.glob("*.py"))
     made = ("_build", "_vendor")
-    found = [p for p in found if not LISTS.search(name_of(p))]
     return [p for p in found if not any(part in made for part in p.parts)]
 
 
@@ -103,14 +100,9 @@ def too_crowded():
     return [(where, line) for where, source in python_texts() for line in crowded(source)]
 
 
-def is_list(path, source):
-    "Is this a test of an assignment, a list of mistakes with their numbers?"
-    return "assignments" in path.parts and source.startswith("# Test of question")
-
-
 def too_tall():
     "Cells over the height."
-    pages = [(p, i, s) for p in notebooks() for i, s in code_cells(p) if not is_list(p, s)]
+    pages = [(p, i, s) for p in notebooks() for i, s in code_cells(p)]
     heights = [(f"{name_of(p)} cell {i}", len(counted(s))) for p, i, s in pages]
     return [(where, n) for where, n in heights if n > CELL]
 

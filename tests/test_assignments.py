@@ -1,39 +1,24 @@
-"The assignments: valid sources, students' versions without solutions, a grader tried on a class."
-import ast
+"The assignments as a class meets them: nbgrader, hostile submissions, the command for all."
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import uuid
+import zipfile
 
 import pytest
-from grading import course, grade_all, notebook, points, sources, submission, written
-from submissions import RIGHT, WRONG
+from course_files import ROOM, automatic, course, notebook, sources
 
+from ddpm_edu.course.questions import load_assignment, source_with
 from ddpm_edu.course.release import student_version
 
-BLANK = "raise NotImplementedError()"
-SOLUTION, HIDDEN = (re.compile(rf"### BEGIN {kind}\n(.*?)### END {kind}", re.S)
-                    for kind in ("SOLUTION", "HIDDEN TESTS"))
-
-
-def answers_of(n):
-    "Source's answers, {'q1': text, ...}."
-    cells = {i: c for i, c in notebook(n)[1].items() if re.fullmatch(r"q\d", i)}
-    return {i: c["source"] for i, c in cells.items() if c["cell_type"] == "code"}
-
-
-answers = {n: answers_of(n) for n in sources}
 each = pytest.mark.parametrize("n", sources)
-graded = pytest.mark.parametrize("n", RIGHT)
-
-
-def blank(n):
-    return {q: written(text, BLANK) for q, text in answers[n].items()} if n < 6 else {"q2": BLANK}
-
-
-def question_of(i): return i.split("-")[0]
+BLANK = "raise NotImplementedError()"
+SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.S)
+sandboxed = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap")
 
 
 @each
@@ -49,13 +34,8 @@ def test_source_is_a_fair_assignment(n):
     assert f"{sum(graded.values())} points" in intro
     texts = {i: c["source"] for i, c in cells.items() if i.endswith("-text")}
     for i, text in texts.items():
-        question = question_of(i)
-        own = sum(p for j, p in graded.items() if question_of(j) == question)
+        own = sum(p for j, p in graded.items() if j.split("-")[0] == i.split("-")[0])
         assert re.search(r"\((\d+) points?", text)[1] == str(own), i
-        if f"{question}-test" in cells:
-            test = cells[f"{question}-test"]["source"]
-            assert HIDDEN.search(test) and "importlib.reload" in test
-            assert re.search(r"(?m)^(compare|check_\w+)\(", test.split("###")[0])
     kinds = ("find the bug", "derive", "predict, then run")
     if n < 6: assert all(any(word in text for text in texts.values()) for word in kinds)
 
@@ -68,136 +48,16 @@ def test_student_version_has_no_answers(n):
     student = json.loads(student_version(sources[n].read_text()))
     seen = set().union(*(lines("".join(c["source"])) for c in student["cells"]))
     cells = notebook(n)[1]
-    # a bug to find is told with the lines around it
-    shown = (SOLUTION.sub("", HIDDEN.sub("", c["source"])) for c in cells.values())
-    visible = set().union(*map(lines, shown)) | {""}
+    shown = (SOLUTION.sub("", c["source"]) for c in cells.values()
+             if not (c["cell_type"] == "markdown" and c["metadata"]["nbgrader"]["solution"]))
+    visible = set().union(*map(lines, shown)) | {""}    # a bug to find is told with lines around it
     for i, cell in cells.items():
-        for secret in SOLUTION.findall(cell["source"]) + HIDDEN.findall(cell["source"]):
+        for secret in SOLUTION.findall(cell["source"]):
             told = lines(secret) - visible
             assert told and not told & seen, (i, told & seen)
     text = json.dumps(student)
     assert "### BEGIN" not in text and "### END" not in text and "NotImplementedError" in text
     assert not any(c.get("outputs") for c in student["cells"])
-
-
-@graded
-def test_a_right_answer_gets_all_points_and_a_blank_one_none(n):
-    right, empty = grade_all([submission(n, {}), submission(n, blank(n))])
-    assert right["scores"] == points(n), right["said"]
-    assert set(empty["scores"]) == set(points(n)) and not sum(empty["scores"].values())
-    assert all("not answered yet" in said for said in empty["said"].values())
-
-
-@graded
-def test_there_are_enough_answers_to_try(n):
-    assert len(WRONG[n]) >= 15 and len(RIGHT[n]) >= 5
-    assert {q for q, *_ in WRONG[n]} == set(answers[n]) == {q for q, _ in RIGHT[n]}
-    for q, *_, body in WRONG[n] + RIGHT[n]:
-        if "not Python" not in body: ast.parse(written(answers[n][q], body))
-
-
-@pytest.mark.slow
-@graded
-def test_a_class_of_answers(n, record_property):
-    """Right but different: all points. Wrong: this question's points are lost, the others kept, the
-    slip named. Three times the same (from the second time on only the test of the question that was
-    changed runs)."""
-    changed = [q for q, *_ in RIGHT[n] + WRONG[n]]
-    jobs = [submission(n, {q: written(answers[n][q], body)}) for q, *_, body in RIGHT[n] + WRONG[n]]
-    needed = lambda name, q: not name.endswith("-test") or name == f"{q}-test"
-    alone = [[cell for cell in job if needed(cell[0], q)] for q, job in zip(changed, jobs)]
-    first, second, third = grade_all(jobs), grade_all(alone), grade_all(alone)
-    once = [{f"{q}-test": o["scores"][f"{q}-test"]} for q, o in zip(changed, first)]
-    assert once == [o["scores"] for o in second] == [o["scores"] for o in third]
-    full, named = points(n), 0
-    for (q, body), o in zip(RIGHT[n], first): assert o["scores"] == full, (q, body, o["said"])
-    for (q, word, body), o in zip(WRONG[n], first[len(RIGHT[n]):]):
-        assert o["scores"] == {**full, f"{q}-test": 0}, (q, body, o)
-        named += word in o["said"][f"{q}-test"]
-    print(f"assignment {n}: {len(RIGHT[n])} alternatives accepted, {len(WRONG[n])} wrong caught, "
-          f"{named} named, slowest {max(o['seconds'] for o in first):.1f} s")
-    assert named >= 0.8*len(WRONG[n])
-
-
-@graded
-def test_hints_belong_to_the_visible_tests(n):
-    "hints.json holds visible right numbers, and what slips make of them."
-    hints = json.loads((course/"hints.json").read_text())
-    def compared(text):
-        calls = [c for c in ast.walk(ast.parse(text)) if isinstance(c, ast.Call)]
-        calls = [c for c in calls if ast.unparse(c.func) == "compare"]
-        return {(c.args[0].args[0].value, ast.unparse(c.args[1])) for c in calls}
-    of = lambda name, right: (name, ast.unparse(ast.parse(repr(right))))
-    for i, c in notebook(n)[1].items():
-        if not i.endswith("-test"): continue
-        shown = compared(c["source"].split("### BEGIN HIDDEN TESTS")[0])
-        kept = {of(name, case["right"]) for name, _ in shown for case in hints[name]}
-        assert kept == {of(name, ast.literal_eval(right)) for name, right in shown}, i
-
-
-@pytest.mark.slow
-def test_hints_are_in_step_with_the_questions():
-    done = subprocess.run([sys.executable, str(course/"hints.py"), "--check"], capture_output=True,
-                          text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-SWAP = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
-        ast.Pow: ast.Mult, ast.FloorDiv: ast.Mult, ast.Lt: ast.GtE, ast.Gt: ast.LtE,
-        ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
-
-
-def bare(call):
-    "x of `x.sqrt()` and of `torch.sqrt(x)`, None for other calls."
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute): return None
-    if call.func.attr not in ("sqrt", "log", "exp"): return None
-    return call.args[0] if ast.unparse(call.func.value) == "torch" else call.func.value
-
-
-def swaps(node):
-    "(attribute, new value) for one node of a solution."
-    if isinstance(node, ast.BinOp) and type(node.op) in SWAP: yield "op", SWAP[type(node.op)]()
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAP:
-        yield "ops", [SWAP[type(node.ops[0])](), *node.ops[1:]]
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        yield "value", node.value + 1
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Name):
-        yield "slice", ast.BinOp(node.slice, ast.Add(), ast.Constant(1))
-    if isinstance(node, ast.BinOp):
-        for side in ("left", "right"):
-            if inside := bare(getattr(node, side)): yield side, inside
-
-
-def mutants(source):
-    "What rules make of a solution: other operators, other numbers, another index, no root."
-    tree, found = ast.parse(source), []
-    for node in ast.walk(tree.body[0]):
-        for field, new in list(swaps(node)):
-            old = getattr(node, field)
-            setattr(node, field, new)
-            found.append(ast.unparse(tree))
-            setattr(node, field, old)
-    return found
-
-
-# What is no slip: a constant factor does not move a maximum, all entries have the shape that
-# ones_like needs, an average that starts as its first entry may average that in again.
-SAME = ("(3 * (1 - betas)", "ones_like(abar[1])")
-
-
-@pytest.mark.slow
-@graded
-def test_rule_made_mutants_of_the_solutions_are_caught(n):
-    questions = {q: re.sub(r".*###.*\n?", "", text) for q, text in answers[n].items()}
-    if n == 5: del questions["q6"]
-    changed = [(q, m) for q, text in questions.items() for m in mutants(text)
-               if not any(s in m for s in SAME)]
-    jobs = [[cell for cell in submission(n, {q: m}) if cell[0] in ("setup", q, f"{q}-test")]
-            for q, m in changed]
-    assert len(jobs) >= 40
-    survived = [(q, m) for (q, m), o in zip(changed, grade_all(jobs))
-                if o["scores"] != {f"{q}-test": 0}]
-    assert not survived, survived
 
 
 # What a student may do to a notebook: name -> (change, what is lost of the points)
@@ -214,19 +74,20 @@ def strip(nb, cells):
     cells["q3-test"]["metadata"]["nbgrader"].update(points=1000)
     cells["q4-test"]["metadata"]["nbgrader"].update(grade=False, locked=False)
 def no_answers(nb, cells):
-    for q, text in blank(1).items(): cells[q].update(source=text)
+    for q in cells:
+        if re.fullmatch(r"q\d", q) and cells[q]["cell_type"] == "code":
+            head = re.search(r"(?m)^def .*$", cells[q]["source"])
+            cells[q].update(source=f"{head[0]}\n    {BLANK}" if head else BLANK)
 def empty_tests(nb, cells):
     for t in TESTS: cells[t].update(source="pass")
 def also(*steps): return lambda nb, cells: [step(nb, cells) for step in steps]
+def cheat(text): return also(no_answers, before("q1", text)), TESTS
 
 
 TESTS = [f"q{k}-test" for k in range(1, 6)]
-ENDLESS_CELL = """while True:
+MARK = uuid.uuid4().hex
+ENDLESS = """while True:
     try: pass
-    except BaseException: pass"""
-STUBBORN_CELL = """while True:
-    try:
-        while True: pass
     except BaseException: pass"""
 HOG = """def variance_after(v0, betas):
     kept = []
@@ -235,24 +96,16 @@ HOG_CELL = """kept = []
 while True: kept.append(bytearray(10**8))"""
 CRASH = """import os
 def first_below(abar, limit): os.kill(os.getpid(), 11)"""
-MAGICS = "\n".join(("!ls", "files = !ls", "torch.cumprod?", "%timeit -n1 -r1 1+1"))
-ITERATOR = """class Table:
-    def __call__(self, betas):
-        left = 1.0
-        for b in betas.tolist():
-            left *= 1-b
-            yield left
-make_abar = Table()"""
+MAGICS = "\n".join(("files = !ls", "torch.cumprod?", "%timeit -n1 -r1 1+1"))
 IMPORTS_THE_ANSWER = """from ddpm_edu.forward_process import NoiseSchedule
 def make_abar(betas): return NoiseSchedule(betas).alphas_cumprod"""
-PATCHED_GRADER = """import ddpm_edu.course.grader as a
-a.compare = a.ask = lambda *b, **k: None"""
-PATCHED_COMPARE = """from ddpm_edu.course import compare as a
-a.compare = lambda *b, **k: None"""
-FALSE_MODULES = """import sys, types
-fake = types.SimpleNamespace(ask=print, compare=print)
-sys.modules['ddpm_edu.course.grader'] = fake
-sys.modules['importlib'] = types.SimpleNamespace(reload=print)"""
+ORDINARY = """import importlib, IPython, math
+from torch import nn
+class A:
+    def __init__(self): self.__dict__.update(x=1)
+setattr(A, "y", 2)
+importlib.reload(math)
+print(nn.modules.conv, eval("1 + 1"))"""
 HOSTILE = {
     "right": (lambda nb, cells: None, []), "blank": (no_answers, TESTS),
     "edited_tests": (also(no_answers, empty_tests), TESTS),
@@ -262,146 +115,235 @@ HOSTILE = {
     "nothing_left": (lambda nb, cells: nb.update(cells=nb["cells"][:1]), TESTS),
     "missing_answer": (lambda nb, cells: remove(nb, "q1"), TESTS[:1]),
     "missing_answer_and_test": (lambda nb, cells: remove(nb, "q2", "q2-test"), TESTS[1:2]),
-    "missing_setup": (lambda nb, cells: remove(nb, "setup", "intro"), None),
     "endless_function": (put("q1", "def make_abar(betas):\n    while True: pass"), TESTS[:1]),
-    "endless_cell": (before("q2", ENDLESS_CELL), TESTS[1:2]),
-    "endless_and_stubborn": (before("q2", STUBBORN_CELL), TESTS[1:2]),
-    "endless_print": (before("q3", "while True: print('x'*1000)"), TESTS[2:3]),
+    "endless_cell": (before("q2", ENDLESS), TESTS[1:2]),
     "loud_but_right": (before("q3", "for _ in range(20000): print('x'*100)"), []),
     "hog_in_function": (put("q3", HOG), TESTS[2:3]),
     "hog_in_cell": (before("q3", HOG_CELL), TESTS[2:3]),
     "crash_in_function": (put("q4", CRASH), TESTS[3:4]),
     "crash_in_cell": (before("q4", "import os\nos.kill(os.getpid(), 9)"), TESTS[3:4]),
-    "exit_in_function": (put("q5", "import sys\ndef noisy_batch(*args): sys.exit(0)"), TESTS[4:]),
     "exit_in_cell": (before("q5", "import os\nos._exit(0)"), TESTS[4:]),
-    "uses_magics": (also(before("q1", "%%time\n%matplotlib inline\nimport numpy as np"),
-                         before("q2", MAGICS)), []),
-    "returns_an_iterator": (put("q1", ITERATOR), []),
+    "uses_magics": (also(before("q1", "%%time\nimport numpy as np"), before("q2", MAGICS)), []),
+    "ordinary_python": (before("q1", ORDINARY), []),
     "slip_of_the_pen": (put("q5", "def noisy_batch(pixels, t, abar, noise)\n    return"),
                         TESTS[4:]),
-    "imports_the_answer": (put("q1", IMPORTS_THE_ANSWER), TESTS[:1]),
-    "patched_torch": (before("q1", "torch.allclose = lambda *a, **k: True"), TESTS[:1]),
-    "patched_grader": (also(no_answers, before("q1", PATCHED_GRADER)), TESTS),
-    "patched_compare": (also(no_answers, before("q1", PATCHED_COMPARE)), TESTS),
-    "false_modules": (also(no_answers, before("q1", FALSE_MODULES)), TESTS),
-    "own_compare": (also(no_answers, before("q1", "compare = ask = lambda *a, **k: None")), TESTS),
-}
-if sys.platform != "linux":
-    HOSTILE = {k: HOSTILE[k] for k in ("right", "blank", "edited_tests", "deleted_tests")}
+    "imports_the_answer": (put("q1", IMPORTS_THE_ANSWER), TESTS[:1])}
+# Ways to gain points without an answer, by kind.
+CHEATS = {
+    "changes_the_grader": """import ddpm_edu.course.grader as a, ddpm_edu.course.judge as b
+import ddpm_edu.course.compare as c, ddpm_edu.course.sandbox as d
+a.check = b.judge = lambda *x, **k: ""
+c.agree = c.close = lambda *x, **k: True
+d.answer = d.call_apart = lambda *x, **k: {"numbers": [], "random": False}""",
+    "replaces_builtins": """import builtins, sys
+builtins.abs = builtins.max = builtins.len = lambda *x, **k: 0
+sys.modules["ddpm_edu.course.sandbox"].plain = lambda v: []""",
+    "replaces_torch": "torch.allclose = torch.equal = torch.Tensor.__eq__ = lambda *a, **k: True",
+    "bends_ipython": """ip = get_ipython()
+ip.events.register("post_run_cell", lambda *a: None)
+ip.run_cell = lambda *a, **k: type("R", (), dict(error_before_exec=None, error_in_exec=None))()""",
+    "plants_files": f"""from pathlib import Path
+ip = Path.home()/".ipython/profile_default/startup"
+for place in (Path.home(), Path("/tmp"), Path("/usr/lib"), ip, Path(torch.__file__).parents[1]):
+    for name in ("{MARK}.py", "sitecustomize.py", "ddpm_edu.py"):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            (place/name).write_text("raise SystemExit('{MARK}')")
+        except OSError: pass""",
+    "leaves_a_process": f"""import subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "{MARK}"],
+                 start_new_session=True)""",
+    "looks_for_the_gradebook": """import sqlite3
+from pathlib import Path
+found = [p for top in ("/home", "/tmp", "/work", "/root", "/srv", "/mnt", "/opt", "/grader", ".")
+         if Path(top).exists() for p in Path(top).rglob("*gradebook*.db")]
+for p in found: sqlite3.connect(p).execute("update grade set auto_score = 99").connection.commit()
+print("FOUND", len(found))""",
+    "reads_solutions_and_classmates": """from pathlib import Path
+found = [p for top in ("/home", "/tmp", "/work", "/root", "/srv", "/grader", ".")
+         if Path(top).exists() for p in Path(top).rglob("*")
+         if p.name in ("q_sample.py", "make_abar.py", "submitted", "source", "draws.py")
+         and "site-packages" not in str(p)]
+print("FOUND", len(found))""",
+    "speaks_for_the_runner": """import os
+for fd in range(3, 12):
+    try: os.write(fd, b'{"numbers": [[[4], "float32", [0.9, 0.72, 0.36, 0.252]]]}\\n'*9)
+    except OSError: pass""",
+    "ends_the_sandbox": "import os\nos.kill(1, 9)\nos.kill(-1, 9)",
+    "reaches_out": """import socket
+s = socket.create_connection(("1.1.1.1", 53), timeout=3)
+print("CONNECTED")"""}
+HOSTILE.update({name: cheat(text) for name, text in CHEATS.items()})
 
 
 class Course:
     "A course in a folder of its own, graded by nbgrader."
-    def __init__(self, folder, n):
-        self.folder, self.n, self.name = folder, n, sources[n].stem
-        shutil.copyfile(course/"nbgrader_config.py", folder/"nbgrader_config.py")
-        shutil.copytree(sources[n].parent, folder/"source"/self.name)
-        self.run("generate_assignment", self.name)
-        release = folder/"release"/self.name/f"{self.name}.ipynb"
-        self.release = json.loads(release.read_text())
+    def __init__(self, folder, *numbers):
+        self.folder, self.release = folder, {}
+        for name in ("nbgrader_config.py", "grade.py"): shutil.copyfile(course/name, folder/name)
+        shutil.copytree(ROOM/"questions", folder/"questions")
+        for n in numbers:
+            name = sources[n].stem
+            shutil.copytree(sources[n].parent, folder/"source"/name)
+            self.run("generate_assignment", name)
+            text = (folder/"release"/name/f"{name}.ipynb").read_text()
+            self.release[n] = json.loads(text)
 
     def run(self, *words, timeout=1500):
         return subprocess.run([sys.executable, "-m", "nbgrader", *words], cwd=self.folder,
                               capture_output=True, text=True, timeout=timeout)
 
-    def submit(self, who, change):
-        nb = json.loads(json.dumps(self.release))
+    def grade(self, n, *words):
+        return subprocess.run([sys.executable, "grade.py", sources[n].stem, *words], text=True,
+                              cwd=self.folder, capture_output=True)
+
+    def submit(self, who, n, change=lambda nb, cells: None):
+        nb = json.loads(json.dumps(self.release[n]))
         cells = {c["metadata"]["nbgrader"]["grade_id"]: c for c in nb["cells"]}
-        for i, c in notebook(self.n)[1].items():
+        for i, c in notebook(n)[1].items():
             if c["metadata"]["nbgrader"]["solution"]:
                 cells[i]["source"] = re.sub(r".*###.*\n?", "", c["source"])
         change(nb, cells)
-        path = self.folder/"submitted"/who/self.name/f"{self.name}.ipynb"
+        path = self.folder/"submitted"/who/sources[n].stem/f"{sources[n].stem}.ipynb"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(nb))
 
-    def scores(self):
+    def scores(self, n):
         from nbgrader.api import Gradebook
         def own(submission):
-            grades = [g for n in submission.notebooks for g in n.grades]
+            grades = [g for nb in submission.notebooks for g in nb.grades]
             return {g.name: g.auto_score for g in grades if g.auto_score is not None}
         with Gradebook(f"sqlite:///{self.folder}/gradebook.db") as book:
-            return {s.student.id: own(s) for s in book.assignment_submissions(self.name)}
+            return {s.student.id: own(s) for s in book.assignment_submissions(sources[n].stem)}
 
-    def autograded(self, who):
-        return (self.folder/"autograded"/who/self.name/f"{self.name}.ipynb").read_text()
+    def autograded(self, who, n):
+        name = sources[n].stem
+        return (self.folder/"autograded"/who/name/f"{name}.ipynb").read_text()
+
+
+def marked_processes():
+    "Commands that hold the mark of these tests."
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit(): continue
+        try: words = open(f"/proc/{entry}/cmdline").read()
+        except OSError: continue
+        if MARK in words: found.append(words)
+    return found
 
 
 @pytest.mark.slow
+@sandboxed
 def test_nbgrader_trusts_no_submission(tmp_path):
     pytest.importorskip("nbgrader")
-    lesson, full = Course(tmp_path, 1), points(1)
+    lesson, full = Course(tmp_path, 1), automatic(1)
     ours = json.loads(student_version(sources[1].read_text()))
     texts = lambda nb: ["".join(c["source"]) for c in nb["cells"]]
-    assert texts(ours) == texts(lesson.release)
-    for who, (change, _) in HOSTILE.items(): lesson.submit(who, change)
-    done = lesson.run("autograde", lesson.name)
-    scores = lesson.scores()
-    assert set(scores) == set(HOSTILE), done.stderr[-3000:]
+    assert texts(ours) == texts(lesson.release[1])
+    for who, (change, _) in HOSTILE.items(): lesson.submit(who, 1, change)
+    config = tmp_path/"nbgrader_config.py"
+    config.write_text(config.read_text() + "\nc.InSandbox.seconds = 6\n")
+    done = lesson.grade(1, "--jobs", "2")
+    scores = lesson.scores(1)
+    assert set(scores) == set(HOSTILE), done.stdout + done.stderr[-3000:]
     for who, (_, lost) in HOSTILE.items():
-        told = (who, scores[who], done.stderr[-3000:])
-        if lost is None: assert sum(scores[who].values()) in (0, sum(full.values())), told
-        else: assert scores[who] == {**full, **dict.fromkeys(lost, 0)}, told
-        assert len(lesson.autograded(who)) < 1_000_000, who
+        told = (who, scores[who], re.findall(r"- Question.*", lesson.autograded(who, 1)))
+        assert scores[who] == {**full, **dict.fromkeys(lost, 0)}, told
+        assert len(lesson.autograded(who, 1)) < 1_000_000, who
     for who, said in (("endless_cell", "does a loop never end"),
-                      ("patched_grader", "this cell was not run: it changes"),
-                      ("imports_the_answer", "write the answer yourself"),
-                      ("crash_in_cell", "this cell ended Python")):
-        assert said in lesson.autograded(who), who
-    lesson.run("generate_feedback", lesson.name)
-    page = tmp_path/"feedback"/"endless_function"/lesson.name/f"{lesson.name}.html"
-    assert "does a loop never end" in page.read_text()
-    lesson.run("export", "--to", "grades.csv")
-    with open(tmp_path/"grades.csv") as file:
-        rows = {r["student_id"]: float(r["score"]) for r in csv.DictReader(file)}
-    assert rows["right"] == sum(full.values()) and rows["blank"] == 0
-    assert rows["crash_in_cell"] == sum(full.values()) - full["q4-test"]
-
-
-def answered(n, tried):
-    "Some submissions: who -> {question: text of the cell}."
-    if n not in RIGHT: return tried
-    for i in (0, len(WRONG[n])//2):
-        q, _, body = WRONG[n][i]
-        tried[f"wrong_{i}"] = {q: written(answers[n][q], body)}
-    q, body = RIGHT[n][0]
-    return {**tried, "other": {q: written(answers[n][q], body)}}
+                      ("crash_in_cell", "this cell ended Python"),
+                      ("looks_for_the_gradebook", "FOUND 0"),
+                      ("reads_solutions_and_classmates", "FOUND 0")):
+        assert said in lesson.autograded(who, 1), who
+    assert "CONNECTED" not in lesson.autograded("reaches_out", 1).split("print(")[-1]
+    assert not marked_processes()
+    planted = subprocess.run(["find", os.path.expanduser("~"), "/tmp", "-maxdepth", "3", "-name",
+                              f"{MARK}*"], capture_output=True, text=True).stdout
+    assert not planted
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", sources)
-def test_nbgrader_agrees_with_the_quick_grading(n, tmp_path):
+@sandboxed
+def test_a_class_of_five_from_release_to_marks(tmp_path):
+    "The lecturer's guide, with two assignments, feedback and a table of marks."
     pytest.importorskip("nbgrader")
-    lesson = Course(tmp_path, n)
-    tried = answered(n, {"right": {}, "blank": blank(n)})
-    def writing(texts): return also(*(put(q, text) for q, text in texts.items()))
-    for who, texts in tried.items(): lesson.submit(who, writing(texts))
-    done = lesson.run("autograde", lesson.name)
-    scores = lesson.scores()
-    for who, o in zip(tried, grade_all([submission(n, texts) for texts in tried.values()])):
-        assert scores[who] == o["scores"], (who, scores[who], o, done.stderr[-2000:])
-    assert scores["right"] == points(n) and not sum(scores["blank"].values())
-
-
-@pytest.mark.slow
-def test_one_command_grades_a_class_and_names_what_it_cannot_read(tmp_path):
-    pytest.importorskip("nbgrader")
-    lesson = Course(tmp_path, 1)
-    shutil.copyfile(course/"grade.py", tmp_path/"grade.py")
-    for who in ("right", "imports_the_answer"): lesson.submit(who, HOSTILE[who][0])
-    broken = tmp_path/"submitted"/"broken"/lesson.name
+    lesson = Course(tmp_path, 1, 5)
+    q = load_assignment(ROOM/"questions"/"1").questions[1]
+    sentence, code = next((s, c) for s, c in q.mistakes if "signal and noise" in s)
+    for who in ("ada", "bo", "cy", "di", "ed"): lesson.submit(who, 1)
+    for who in ("swapped", "late"): lesson.submit(who, 1, put("q2", source_with(q, code)))
+    broken = tmp_path/"submitted"/"broken"/sources[1].stem
     broken.mkdir(parents=True)
-    (broken/f"{lesson.name}.ipynb").write_text("{not json")
-    shutil.rmtree(tmp_path/"source")                           # grading does not need the solutions
-    def grade(name):
-        return subprocess.run([sys.executable, "grade.py", name], cwd=tmp_path, capture_output=True,
-                              text=True)
-    done = grade(lesson.name)
-    assert done.returncode == 1 and "3/3" in done.stderr, done.stdout + done.stderr
-    for said in ("2 of 3 graded", r"right +11 of 11", r"imports_the_answer +9 of 11",
+    (broken/f"{sources[1].stem}.ipynb").write_text("{not json")
+    # a browser's second download
+    first = tmp_path/"submitted"/"ada"/sources[1].stem/f"{sources[1].stem}.ipynb"
+    first.rename(first.with_name(f"{sources[1].stem} (1).ipynb"))
+    shutil.rmtree(tmp_path/"source")                           # grading does not need the sources
+    done = lesson.grade(1, "--jobs", "2")
+    most = sum(automatic(1).values())
+    assert done.returncode == 1 and "8/8" in done.stderr, done.stdout + done.stderr
+    for said in ("7 of 8 graded", rf"ada +{most} of", rf"swapped +{most - 3} of",
                  r"broken +not graded: .*JSON"): assert re.search(said, done.stdout), done.stdout
     shutil.rmtree(broken.parent)
-    again = grade(lesson.name)
-    assert again.returncode == 0 and "2 of 2 graded" in again.stdout
-    wrong = grade("nothing")
+    again = lesson.grade(1)
+    assert again.returncode == 0 and "7 of 7 graded" in again.stdout
+    report = lesson.grade(1, "--report").stdout
+    assert re.search(rf"Question 2\n +5  right\n +2  {re.escape(sentence)}", report), report
+    lesson.run("generate_feedback", sources[1].stem)
+    page = (tmp_path/"feedback"/"swapped"/sources[1].stem/f"{sources[1].stem}.html").read_text()
+    assert page.index("What the grader says") < page.index("Learning goals")
+    assert sentence in page
+    for draw in q.draws()[:5]: assert str(draw[0].flatten()[0].item()) not in page
+    lesson.run("export", "--to", "grades.csv")
+    with open(tmp_path/"grades.csv") as file:
+        rows = {r["student_id"]: float(r["score"]) for r in csv.DictReader(file)
+                if r["assignment"] == sources[1].stem}
+    assert rows["ada"] == most and rows["swapped"] == most - 3
+    lesson.grade(1, "--csv", "one.csv")
+    with open(tmp_path/"one.csv") as file: rows = {r["student"]: r for r in csv.DictReader(file)}
+    assert float(rows["swapped"]["q2-test"]) == 0 and float(rows["ada"]["score"]) == most
+    lesson.submit("ada", 5)
+    lesson.submit("blank", 5, no_answers)
+    done = lesson.grade(5, "--jobs", "2")
+    scores = lesson.scores(5)
+    assert scores["ada"] == automatic(5) and not sum(scores["blank"].values()), done.stdout
+    wrong = subprocess.run([sys.executable, "grade.py", "nothing"], cwd=tmp_path, text=True,
+                           capture_output=True)
     assert wrong.returncode == 2 and "there is no submission" in wrong.stderr
+
+
+@pytest.mark.slow
+@sandboxed
+def test_the_project_may_use_the_library_and_shows_its_figures(tmp_path):
+    pytest.importorskip("nbgrader")
+    lesson = Course(tmp_path, 6)
+    figure = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+    lesson.submit("draws", 6, put("q4-code", figure))
+    lesson.submit("blank", 6, no_answers)
+    done = lesson.grade(6, "--jobs", "2")
+    scores = lesson.scores(6)
+    assert scores["draws"]["q2-test"] == 4 and scores["blank"]["q2-test"] == 0, done.stdout
+    assert "image/png" in lesson.autograded("draws", 6)
+
+
+ARCHIVES = {
+    "moodle": "Ada Lovelace_12345_assignsubmission_file_/{name}.ipynb",
+    "moodle, flat": "Ada Lovelace_12345_assignsubmission_file_{name}.ipynb",
+    "canvas": "Ada Lovelace_12345_67890_{name}.ipynb",
+    "canvas, late and again": "Ada Lovelace_LATE_12345_67890_{name}-1.ipynb",
+    "folders, second download": "Ada Lovelace/{name} (1).ipynb"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_archives_of_learning_platforms_are_sorted(kind, tmp_path):
+    pytest.importorskip("nbgrader")
+    name = sources[1].stem
+    shutil.copyfile(course/"nbgrader_config.py", tmp_path/"nbgrader_config.py")
+    place = tmp_path/"downloaded"/name/"archive"
+    place.mkdir(parents=True)
+    with zipfile.ZipFile(place/"all.zip", "w") as z:
+        z.write(sources[1], ARCHIVES[kind].format(name=name))
+    done = subprocess.run([sys.executable, "-m", "nbgrader", "zip_collect", name], cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert (tmp_path/"submitted"/"Ada_Lovelace"/name/f"{name}.ipynb").exists(), done.stderr[-2000:]

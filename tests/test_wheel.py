@@ -1,5 +1,6 @@
 "What is shipped: the library, the book, the model and the slice of data; nothing for lecturers."
 import functools
+import inspect
 import json
 import os
 import re
@@ -12,10 +13,9 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
-from grading import course, notebook, sources
-from submissions import RIGHT, WRONG
+from course_files import ROOM, course, notebook, questions, sources
 
-from ddpm_edu.course.release import HIDDEN, SOLUTION, student_version
+from ddpm_edu.course.release import SOLUTION, student_version
 
 root = Path(__file__).parent.parent
 parser = ConfigParser(interpolation=None, delimiters=["="])
@@ -75,7 +75,7 @@ def test_wheel(wheel):
     for needed in ("assets/fashion-mnist/model_index.json", "assets/fashion-mnist/README.md",
                    "assets/fashion-mnist/unet/diffusion_pytorch_model.safetensors",
                    "assets/fashion-mnist-slice/LICENSE", "book/images/samples.png",
-                   "book/course/assignments/hints.json", "course/grader.py", "cli.py"):
+                   "course/checks.json", "course/grader.py", "cli.py"):
         assert f"ddpm_edu/{needed}" in wheel, needed
     ours = ("ddpm_edu/", f"ddpm_edu-{version}.dist-info/")
     assert not [n for n in wheel if not n.startswith(ours)]
@@ -85,7 +85,7 @@ def test_wheel(wheel):
 @pytest.mark.slow
 def test_source_archive(archive):
     assert {"settings.ini", "README.md", "LICENSE", "CHANGELOG.md", "setup.py", "pyproject.toml",
-            "nbs/01_forward_process.ipynb", "nbs/course/assignments/hints.json",
+            "nbs/01_forward_process.ipynb", "ddpm_edu/course/checks.json",
             "ddpm_edu/assets/fashion-mnist/unet/config.json"} <= set(archive)
     found = {n.removeprefix("nbs/") for n in archive if re.match(r"nbs/.*\.ipynb$", n)}
     assert found == pages()
@@ -95,27 +95,26 @@ def plain(text): return "\n".join(line.strip() for line in text.splitlines() if 
 
 
 def secrets():
-    "What a student must not see: solutions, numbers of hidden tests, lists of answers."
-    found = {plain(body) for some in (RIGHT, WRONG) for n in some for *_, body in some[n]}
+    "What a student must not see: solutions, right and wrong answers, arguments that are drawn."
+    found = set()
+    for q in questions():
+        found |= {plain(code) for code in [*q.right, *(code for _, code in q.mistakes)]}
+        found.add(plain(inspect.getsource(q.module.draw)))
     for n in sources:
         for cell in notebook(n)[1].values():
             solutions = [m[0] for m in SOLUTION.finditer(cell["source"])]
             found |= {plain(re.sub(r".*###.*", "", text)) for text in solutions}
-            hidden = "\n".join(m[0] for m in HIDDEN.finditer(cell["source"]))
-            found |= {line for line in plain(hidden).splitlines() if len(DIGITS.findall(line)) > 3}
     # a short line may stand anywhere; and a bug to find is told with the lines around it
     return {secret for secret in found if len(secret) > 60 and secret not in told()}
 
 
-DIGITS = re.compile(r"\d\.\d{4,}")
-
-
 @functools.cache
 def told():
-    "All that students' versions and hints tell."
+    "All that students' versions and their checks tell."
     shown = [student_version(p.read_text()) for p in sources.values()]
     cells = ["".join(c["source"]) for text in shown for c in json.loads(text)["cells"]]
-    return "\n".join(map(plain, [*cells, (course/"hints.json").read_text()]))
+    checks = root/"ddpm_edu"/"course"/"checks.json"
+    return "\n".join(map(plain, [*cells, checks.read_text()]))
 
 
 def texts(name, content):
@@ -140,9 +139,9 @@ def test_leaks_are_noticed():
     "Negative control: the source of an assignment is full of secrets."
     path = sources[1]
     found = leaks({f"nbs/course/assignments/{path.name}": path.read_bytes()})
-    assert len(found) > 20 and len(secrets()) > 200
-    text = RIGHT[1][0][1]
-    assert leaks({"answers.py": f"def f(betas):\n    {text}".encode()}) or len(plain(text)) < 60
+    assert found and len(secrets()) > 200
+    file = ROOM/"questions"/"1"/"q_sample.py"
+    assert len(leaks({"q_sample.py": file.read_bytes()})) >= 3
 
 
 @pytest.mark.slow
@@ -150,7 +149,8 @@ def test_leaks_are_noticed():
 def test_students_find_no_solution(kind, request):
     files = request.getfixturevalue(kind)
     assert not (found := leaks(files)), found[:5]
-    private = ("slips", "submissions", "source/", "submitted", "gradebook", "test_assignments")
+    private = ("course/questions/", "course/build.py", "course/rules.py", "source/", "submitted",
+               "gradebook", "test_assignments", "test_course")
     assert not [n for n in files if any(word in n for word in private)]
     assert b"eve's answers" not in files.values()
 
@@ -174,9 +174,8 @@ def test_the_wheel_hands_out_an_assignment(wheel, tmp_path):
     run("notebooks", "book")
     copied = {p.relative_to(tmp_path/"book").as_posix() for p in (tmp_path/"book").rglob("*.ipynb")}
     assert copied == {page for page in pages() if not page.startswith("course/")}
-    case = "from ddpm_edu.course.compare import rule_made as r; print(r('make_abar', {}) != dict())"
-    right = [0.9, 0.72, 0.36, 0.252]
-    done = subprocess.run([sys.executable, "-c", case.format(right)], cwd=tmp_path, text=True,
+    case = "from ddpm_edu.course.grader import checks; print('make_abar' in checks())"
+    done = subprocess.run([sys.executable, "-c", case], cwd=tmp_path, text=True,
                           env={**os.environ, "PYTHONPATH": str(tmp_path/"site")},
                           capture_output=True)
-    assert done.stdout.strip() == "True", done.stderr                  # hints.json is found
+    assert done.stdout.strip() == "True", done.stderr

@@ -1,20 +1,17 @@
 "What the assignments' grader says to a student, and what `ddpm-edu assignment` refuses."
 import math
 import os
-import sys
 
 import numpy
 import torch
 
-from ddpm_edu.course.asking import ask
 from ddpm_edu.course.experiment_check import check_experiment
-from ddpm_edu.course.origins import Wrong
+from ddpm_edu.course.grader import check
+from ddpm_edu.course.questions import load_assignment, load_question
 from ddpm_edu.course.release import assignment, student_source
-from ddpm_edu.course.sandbox import plain
-from ddpm_edu.course.training_check import check_training
-from ddpm_edu.forward_process import NoiseSchedule
+from ddpm_edu.course.sandbox import Wrong, call_apart, plain
+from ddpm_edu.course.wire import pack
 
-x = torch.tensor([0.1, 0.2])
 image = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
 
 
@@ -39,19 +36,24 @@ def misspelt(x): return mispelt        # noqa: F821
 def endless(x): return endless(x)
 
 
-# ways to a library that holds the answer
-box, iterator = [NoiseSchedule], iter([NoiseSchedule]*9)
-class Mine(NoiseSchedule): pass
-def imports(betas):
-    from ddpm_edu.forward_process import NoiseSchedule
-    return NoiseSchedule(betas).alphas_cumprod
-def by_frame(x): return sys._getframe(1)
-def dynamic(x): return getattr(sys.modules["ddpm_edu.forward_process"], "make_betas")()
-def boxed(betas): return box[0](betas).alphas_cumprod
-def drawn(betas): return next(iterator)(betas).alphas_cumprod
-def inherited(betas): return Mine(betas).alphas_cumprod
-def keyword(betas, *, tool=[NoiseSchedule]): return tool[0](betas).alphas_cumprod     # noqa: B006
-def lazily(betas): yield from box[0](betas).alphas_cumprod
+def imports(x):
+    from ddpm_edu.absent import NoiseSchedule
+    return NoiseSchedule(x)
+
+
+def ask(function, *args, seconds=10, without=()):
+    said = call_apart(function, args, seconds, 2, None, without)
+    if "wrong" in said: raise Wrong(said["wrong"])
+
+
+def trial(experiment, SETTINGS=("one", "other")):
+    space = dict(experiment=experiment, SETTINGS=SETTINGS, check_experiment=check_experiment)
+    exec("check_experiment()", space)
+
+
+def tried(name, value):
+    space = {name: value, "check": check}
+    exec(f"check({name!r})", space)
 
 
 # operations that a question forbids
@@ -61,9 +63,6 @@ def by_number(x): return torch.ops.aten.native_group_norm(x, None, None, 1, 4, 4
 def attends(q): return torch.nn.functional.scaled_dot_product_attention(q, q, q)
 
 
-number = 3
-SETTINGS, one, twice, letters = ["one", "other"], ["one"], ["one", "one"], "ab"
-numbers = [1, 2]
 def random(setting, seed): return float(torch.rand(()))
 def numpys(setting, seed): return numpy.random.rand()
 def seedless(setting, seed): return len(setting)
@@ -72,7 +71,7 @@ def several(setting, seed): return torch.ones(2)
 def infinite(setting, seed): return math.inf
 
 
-YOURSELF, SEE_SHAPES = "write the answer yourself", "wrong broadcasting"
+SEE_SHAPES = "wrong broadcasting"
 ROWS = [
     ("student_source('### BEGIN SOLUTION\\nx = 1')", ValueError, ("is not closed", "### END")),
     ("assignment('9', '{tmp}')", ValueError, ("number must be one of 1, 2", "got '9'")),
@@ -86,43 +85,43 @@ ROWS = [
     ("plain(torch.zeros(1001, 1000))", Wrong, "1,001,000 numbers: wrong broadcasting"),
     ("plain(...)", Wrong, "no answer"),
 
-    ("ask('absent')", Wrong, "there is no `absent`"),
-    ("ask('number')", Wrong, "must be a function, but it is int"),
-    ("ask('forever', 1, seconds=1)", Wrong, "longer than 1 s: does a loop never end"),
-    ("ask('hog', 1)", Wrong, "more memory than a test allows"),
-    ("ask('leaves', 1)", Wrong, "ends the program"),
-    ("ask('dies', 1)", Wrong, "brought Python down"),
-    ("ask('kills', 1)", Wrong, "brought Python down"),
-    ("ask('shapes', 1)", Wrong, SEE_SHAPES),
-    ("ask('blank', 1)", Wrong, "not answered yet"),
-    ("ask('nothing', 1)", Wrong, "is there a `return`"),
-    ("ask('late', 1)", Wrong, "an index beyond the end"),
-    ("ask('over_zero', 1)", Wrong, "denominator 0"),
-    ("ask('absent_from', 1)", Wrong, "if there is none"),
-    ("ask('of_a_number', 1)", Wrong, "a plain number has no"),
-    ("ask('without_arguments', 1)", Wrong, "def line"),
-    ("ask('misspelt', 1)", Wrong, "slip of the pen"),
-    ("ask('endless', 1)", Wrong, "when does it stop calling itself"),
-
-    ("ask('imports', x)", Wrong, ("ddpm_edu.forward_process", YOURSELF)),
-    ("ask('by_frame', 1)", Wrong, "uses _getframe"),
-    ("ask('dynamic', 1)", Wrong, "AttributeError"),
-    *[(f"ask('{name}', x)", Wrong, ("ddpm_edu.forward_process", YOURSELF))
-      for name in ("boxed", "drawn", "inherited", "keyword", "lazily")],
-    *[(f"ask('{name}', image, without=('group_norm',))", Wrong, "uses group_norm: write out")
+    ("ask(forever, 1, seconds=1)", Wrong, "longer than 1 s: does a loop never end"),
+    ("ask(hog, 1)", Wrong, "more memory than a test allows"),
+    ("ask(leaves, 1)", Wrong, "ends the program"),
+    ("ask(dies, 1)", Wrong, "brought Python down"),
+    ("ask(kills, 1)", Wrong, "brought Python down"),
+    ("ask(shapes, 1)", Wrong, SEE_SHAPES),
+    ("ask(blank, 1)", Wrong, "not answered yet"),
+    ("ask(nothing, 1)", Wrong, "is there a `return`"),
+    ("ask(late, 1)", Wrong, "an index beyond the end"),
+    ("ask(over_zero, 1)", Wrong, "denominator 0"),
+    ("ask(absent_from, 1)", Wrong, "if there is none"),
+    ("ask(of_a_number, 1)", Wrong, "a plain number has no"),
+    ("ask(without_arguments, 1)", Wrong, "def line"),
+    ("ask(misspelt, 1)", Wrong, "slip of the pen"),
+    ("ask(endless, 1)", Wrong, "when does it stop calling itself"),
+    ("ask(imports, 1)", Wrong, "write the answer yourself"),
+    *[(f"ask({name}, image, without=('group_norm',))", Wrong, "uses group_norm: write out")
       for name in ("normed", "layered", "by_number")],
-    ("ask('attends', image, without=('scaled_dot_product',))", Wrong, "uses scaled_dot_product"),
+    ("ask(attends, image, without=('scaled_dot_product',))", Wrong, "uses scaled_dot_product"),
 
-    ("check_training('absent')", Wrong, "there is no function `absent`"),
-    ("check_training('imports')", Wrong, "please write the answer yourself"),
-    ("check_experiment()", Wrong, "there is no function `experiment`"),
-    *[(f"check_experiment('{name}')", Wrong, "two different numbers")
-      for name in ("random", "numpys")],
-    ("check_experiment('seedless')", Wrong, "is the seed used"),
-    ("check_experiment('settingless')", Wrong, "is the setting used"),
-    ("check_experiment('several')", Wrong, "one finite number"),
-    ("check_experiment('infinite')", Wrong, "one finite number"),
-    ("check_experiment('blank')", Wrong, "stops with TypeError"),
-    *[(f"check_experiment('random', '{name}')", Wrong, "at least two different names")
-      for name in ("one", "twice", "numbers", "letters")],
+    ("tried('absent', 1)", Wrong, ("no question about `absent`", "make_abar")),
+    ("tried('make_abar', 3)", Wrong, "there is no function `make_abar`"),
+    ("tried('make_abar', blank)", Wrong, ("not answered yet", "expected", "tried")),
+    ("tried('make_abar', lambda betas: 1 - betas)", Wrong, ("0.9, 0.72", "came out")),
+    ("tried('train', lambda *args: None)", Wrong, "the model is never called"),
+
+    ("trial(None)", Wrong, "there is no function `experiment`"),
+    *[(f"trial({name})", Wrong, "two different numbers") for name in ("random", "numpys")],
+    ("trial(seedless)", Wrong, "is the seed used"),
+    ("trial(settingless)", Wrong, "is the setting used"),
+    ("trial(several)", Wrong, "one finite number"),
+    ("trial(infinite)", Wrong, "one finite number"),
+    ("trial(blank)", Wrong, "stops with TypeError"),
+    *[(f"trial(random, {settings})", Wrong, "at least two different names")
+      for settings in ("['one']", "['one', 'one']", "[1, 2]", "'ab'", "None")],
+
+    ("pack(object())", TypeError, ("must be a number", "got object")),
+    ("load_question('{tmp}/absent.py')", ValueError, ("absent.py is not there", "Python file")),
+    ("load_assignment('{tmp}')", ValueError, ("assignment.py is not there", "TITLE")),
 ]

@@ -1,26 +1,34 @@
 "nbgrader's settings: run `nbgrader` in this folder. The guide is lecturers_guide.ipynb."
-import sys
+import os
+import re
+from pathlib import Path
 
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert.preprocessors import ClearMetadataPreprocessor
+from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader.api import Gradebook
+from nbgrader.plugins import FileNameCollectorPlugin
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
     ClearOutput,
     DeduplicateIds,
-    Execute,
     IgnorePattern,
     LimitOutput,
+    NbGraderPreprocessor,
     OverwriteCells,
     OverwriteKernelspec,
     SaveAutoGrades,
 )
+from traitlets import Float
 
-from ddpm_edu.course.tampering import names, tampered
+from ddpm_edu.course.experiment_check import OBSERVE, experiment_fault
+from ddpm_edu.course.jail import Jail, call_by_name, caller, run_cell, value_of
+from ddpm_edu.course.judge import judge
+from ddpm_edu.course.questions import load_assignment
 
-# for a cell that a student wrote; 30 in all other assignments
-SECONDS = {"6_project": 900}
+HERE = Path(__file__).parent
+ROOM = next((p for p in (HERE/"questions", HERE.parent/"questions") if p.is_dir()), None)
+PROJECT = "6_project"                # it may use the library, and take its time
 
 
 class Restore(OverwriteCells):
@@ -57,55 +65,94 @@ class Restore(OverwriteCells):
         return nb, resources
 
 
-ENDLESS = "this cell ran longer than the time limit: does a loop never end?"
-CRASHED = "this cell ended Python: a crash, or an exit"
+class InSandbox(NbGraderPreprocessor):
+    """Run a submission's cells in a sandbox, and judge its functions out here.
+
+    The outputs that a submission came with are gone; those of a test are written by this class,
+    and nbgrader takes the points from them."""
+
+    seconds = Float(30, help="for a cell; a project has thirty times as much").tag(config=True)
+
+    def preprocess(self, nb, resources):
+        name = resources["nbgrader"]["assignment"]
+        project = name == PROJECT
+        tests = {"q2-test": None} if project else self.tests(name)
+        words = dict(library=project, seconds=self.seconds*(30 if project else 1),
+            trust=bool(os.environ.get("GRADE_TRUST")), image=os.environ.get("GRADE_IMAGE", ""))
+        lines = []
+        with Jail(**words) as jail:
+            for cell in [c for c in nb.cells if c.cell_type == "code"]:
+                test = cell.metadata.get("nbgrader", {}).get("grade_id")
+                if test not in tests: cell.outputs = shown(run_cell(jail, cell.source))
+                else:
+                    said = judged(jail, tests[test])
+                    cell.outputs = verdict(said)
+                    got = cell.metadata["nbgrader"]["points"]*(not said)
+                    lines.append(f"- Question {test[1:-5]}: {said or 'right'} ({got:g} of "
+                                 f"{cell.metadata['nbgrader']['points']:g})")
+        nb.cells.insert(0, new_markdown_cell("## What the grader says\n\n" + "\n".join(lines)))
+        return nb, resources
+
+    def tests(self, name):
+        "The question of each test."
+        if ROOM is None:
+            raise FileNotFoundError("the questions are not here: copy the folder questions of the "
+                "repository's nbs/course beside nbgrader_config.py")
+        questions = load_assignment(ROOM/name.split("_")[0]).questions
+        return {f"q{k}-test": q for k, q in enumerate(questions, 1)}
 
 
-class ToTheEnd(Execute):
-    """Run a submission to its end.
+def judged(jail, question):
+    "What the grader says about a question, '' if it is right."
+    if question is not None:
+        return judge(question, caller(jail, question, 60 if question.verdict else 10))
+    call = lambda run: call_by_name(jail, "experiment", run, OBSERVE, 60)
+    return experiment_fault(call, value_of(jail, "SETTINGS"))
 
-    A cell that tampers, never ends or kills Python is left out, and the others are graded."""
 
-    def preprocess(self, nb, resources, km=None):
-        seconds = SECONDS.get(resources["nbgrader"]["assignment"], 30)
-        graded = lambda cell: cell.metadata.get("nbgrader", {}).get("grade")
-        # a test has limits of its own for each call
-        self.timeout_func = lambda cell: 600 if graded(cell) else seconds
-        sources = [cell.source for cell in nb.cells]
-        left_out = self.tampering(nb)
-        while True:
-            for i, said in left_out.items(): nb.cells[i].source = f"raise RuntimeError({said!r})"
-            try: nb, resources = super().preprocess(nb, resources, km)
-            except (DeadKernelError, CellTimeoutError) as e:     # once for each cell at most
-                if self.at in left_out: raise
-                left_out[self.at] = ENDLESS if isinstance(e, CellTimeoutError) else CRASHED
-                continue
-            for cell, source in zip(nb.cells, sources): cell.source = source
-            return nb, resources
+def shown(said):
+    "Outputs of a student's cell."
+    outputs = [new_output("stream", name="stdout", text=said["text"])] if said["text"] else []
+    outputs += [new_output("display_data", data=data) for data in said["shown"] if data]
+    if said["error"] and not said["text"]: outputs += verdict(said["error"])
+    return outputs
 
-    def tampering(self, nb):
-        "Cells that change Python: {number: why it is not run}."
-        # a name that is imported anywhere is a module's
-        modules = dict.fromkeys(names([cell.source for cell in nb.cells]), sys)
-        found = {i: tampered(modules, [cell.source]) for i, cell in enumerate(nb.cells)
-                 if cell.cell_type == "code"}
-        return {i: f"this cell was not run: it changes {what}, and the tests need Python as it is"
-                for i, what in found.items() if what}
 
-    def preprocess_cell(self, cell, resources, index):
-        self.at = index
-        return super().preprocess_cell(cell, resources, index)
+def verdict(sentence):
+    "Outputs of a test."
+    if not sentence: return [new_output("stream", name="stdout", text="right\n")]
+    return [new_output("error", ename="Not yet", evalue=sentence, traceback=[sentence])]
+
+
+class Collected(FileNameCollectorPlugin):
+    "Whose file is it in an archive of Moodle or Canvas, or in folders of students?"
+
+    WAYS = (r"(?P<who>.+?)_\d+_assignsubmission_file_?/?(?P<file>[^/]+)$",       # Moodle
+            r"(?P<who>[^/_]+)(_LATE)?_\d+_\d+_(?P<file>[^/]+)$",                  # Canvas
+            r"(?P<who>[^/]+)/(?P<file>[^/]+)$")                                 # student/file
+
+    def collect(self, submitted_file):
+        place = Path(submitted_file)
+        inside = place.relative_to(Path(*place.parts[:-2])).as_posix()
+        for text in (place.name, inside):
+            for way in self.WAYS:
+                if not (found := re.match(way, text)): continue
+                # a browser's second download, and Canvas's second hand-in
+                name = re.sub(r"( ?\(\d+\)|-\d+)?\.ipynb$", ".ipynb", found["file"])
+                who = re.sub(r"[^\w.@-]+", "_", found["who"])
+                return dict(file_id=name, student_id=who)
+        return None
 
 
 c = get_config()                                   # noqa: F821  (nbgrader defines it)
 c.CourseDirectory.course_id = "ddpm"
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError()"}
+c.ClearSolutions.text_stub = "*Your answer:*"
 c.OverwriteCells.add_missing_cells = True          # a test that a student has deleted comes back
 c.Autograde.sanitize_preprocessors = [
     ClearOutput, DeduplicateIds, OverwriteKernelspec, Restore, CheckCellMetadata]
 c.Autograde.autograde_preprocessors = [
-    ToTheEnd, IgnorePattern, ClearMetadataPreprocessor, LimitOutput, SaveAutoGrades,
+    InSandbox, IgnorePattern, ClearMetadataPreprocessor, LimitOutput, SaveAutoGrades,
     AssignLatePenalties, CheckCellMetadata]
-# a loop may swallow an interrupt: begin anew without it
-c.ExecutePreprocessor.interrupt_on_timeout = False
 c.LimitOutput.max_lines = 200
+c.ZipCollectApp.collector_plugin = Collected
