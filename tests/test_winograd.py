@@ -155,6 +155,47 @@ CHANGES = {
 }
 
 
+@pytest.fixture
+def only_packed(monkeypatch):
+    "No layer wins by rows; all keep their kernels packed."
+    if not winograd.can_pack(): pytest.skip("this PyTorch has no packed kernels")
+    monkeypatch.setattr(winograd, "wins", lambda conv, shape: False)
+    monkeypatch.setattr(winograd, "packs", lambda conv: True)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_packed_kernels_agree_with_diffusers(seed, used, only_packed):
+    diffusers = pytest.importorskip("diffusers")
+    config = random_configuration(seed)
+    torch.manual_seed(seed)
+    ours, theirs = UNet(**config).eval(), diffusers.UNet2DModel(**config).eval()
+    theirs.load_state_dict(ours.state_dict())
+    x, t, labels = inputs(config, seed)
+    with torch.no_grad():
+        with Plan(ours, x.shape) as plan: mine = ours(x, t, labels).sample
+        other = theirs(x, t, labels).sample
+    assert plan.kept and not used and relative(mine, other) < 1e-5
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_packed_kernels_are_never_stale(name, used, only_packed):
+    test_a_callback_that_changes_a_weight_is_seen_at_once(name, [1])
+    assert not used
+
+
+@pytest.mark.parametrize("fails", [AttributeError, RuntimeError])
+def test_where_kernels_cannot_be_packed(fails, used, monkeypatch):
+    "A PyTorch without the internal functions: nothing is packed, the result is the same."
+    def refuse(*args): raise fails("no such function")
+    monkeypatch.setattr(winograd, "packed", refuse)
+    monkeypatch.setattr(winograd, "can_pack", winograd.can_pack.__wrapped__)
+    assert not winograd.can_pack()
+    net = network()
+    assert (planned(net, X) - usual(net, X)).abs().max() < 1e-5 and used
+    monkeypatch.setattr(winograd, "wins", lambda conv, shape: False)
+    assert not Plan(net, X.shape).on
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_callback_that_changes_a_weight_is_seen_at_once(name, used):
     def images(on):
@@ -278,7 +319,8 @@ def test_a_compiler_does_not_see_it(used):
 def test_a_bound_on_the_memory(budget, used):
     net = network()
     with torch.no_grad(), Plan(net, X.shape, budget=budget) as plan: found = net(X, 5).sample
-    held = sum(made.untyped_storage().nbytes() for _, made in plan.kept.values())
+    held = sum(size for *_, size in plan.kept.values())
+    assert held == sum(4*k.numel() for _, made, _ in plan.kept.values() for k in made)
     assert held <= budget and held == budget - plan.left
     assert (found - usual(net, X)).abs().max() < 1e-5
     assert bool(used) == (budget > 0)

@@ -2,8 +2,8 @@
 minimal_filtering.json beside it, on one thread. A minute or two of one core; stopped and started
 again, it goes on where it was.
 
-For each layer the median processor time of PyTorch's convolution in both orders of memory, and of
-the two forms of the appendix in channels-last order, taking turns."""
+For each layer the median processor time of PyTorch's convolution in both orders of memory and with
+a packed kernel, and of the two forms of the appendix in channels-last order, taking turns."""
 import argparse
 import json
 import platform
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ddpm_edu.store import whole_file
-from ddpm_edu.winograd import LAST, row_kernels, rows_conv, square_conv
+from ddpm_edu.winograd import LAST, conv2d, packed, prepared, rows_conv, square_conv
 
 CHANNELS, SIDES, BATCHES = (32, 64, 128, 256), (8, 16, 32, 64), (1, 4)
 
@@ -25,9 +25,9 @@ def processor():
     "Its name, as Linux gives it."
     lines = Path("/proc/cpuinfo")
     if not lines.exists(): return platform.processor()
-    found = [line.split(":")[1].strip() for line in lines.read_text().splitlines()
-             if line.startswith(("model name", "cpu family", "model\t"))]
-    return ", ".join(dict.fromkeys(found))
+    table = dict(map(str.strip, line.split(":", 1)) for line in lines.read_text().splitlines()
+                 if ":" in line)
+    return "{model name}, family {cpu family}, model {model}".format(**table)
 
 
 def turns(functions, seconds):
@@ -47,11 +47,12 @@ def layer(batch, channels, side, seconds):
     "One row of the map."
     x = torch.randn(batch, channels, side, side)
     w, last = torch.randn(channels, channels, 3, 3), x.contiguous(memory_format=LAST)
-    kernels = row_kernels(w)
+    kernels, one = prepared(w, x.shape, True), packed(w, x.shape)
     return turns({"contiguous": lambda: F.conv2d(x, w, padding=1),
                   "channels last": lambda: F.conv2d(last, w, padding=1),
+                  "packed": lambda: conv2d(last, one),
                   "rows": lambda: rows_conv(last, kernels),
-                  "kernels": lambda: row_kernels(w),
+                  "kernels": lambda: prepared(w, x.shape, True),
                   "square": lambda: square_conv(last, w)}, seconds)
 
 
