@@ -315,6 +315,11 @@ def test_a_compiler_does_not_see_it(used):
     assert used                                          # negative control
 
 
+def test_a_compiled_network_is_left_alone(used):
+    assert Plan(network(), X.shape).on
+    assert not Plan(torch.compile(network(), backend="eager"), X.shape).on
+
+
 @pytest.mark.parametrize("budget", [0, 40_000, 2**28])
 def test_a_bound_on_the_memory(budget, used):
     net = network()
