@@ -1329,6 +1329,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'ddpm_edu.winograd.conv2d': ('appendix/t_minimal_filtering.html#conv2d', 'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.convolve': ('appendix/t_minimal_filtering.html#convolve', 'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.gather': ('appendix/t_minimal_filtering.html#gather', 'ddpm_edu/winograd.py'),
+                                   'ddpm_edu.winograd.is_of_use': ('appendix/t_minimal_filtering.html#is_of_use', 'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.is_plain': ('appendix/t_minimal_filtering.html#is_plain', 'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.is_usual': ('appendix/t_minimal_filtering.html#is_usual', 'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.packed': ('appendix/t_minimal_filtering.html#packed', 'ddpm_edu/winograd.py'),

@@ -315,7 +315,8 @@ def test_a_compiler_does_not_see_it(used):
     assert used                                          # negative control
 
 
-def test_a_compiled_network_is_left_alone(used):
+def test_a_compiled_network_or_a_function_is_left_alone(used):
+    assert not Plan(lambda x, t: x, X.shape).on
     assert Plan(network(), X.shape).on
     assert not Plan(torch.compile(network(), backend="eager"), X.shape).on
 
