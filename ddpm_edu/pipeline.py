@@ -81,7 +81,8 @@ class DDPMPipeline(PipelineMixin):
         noise = {"generator": generator} if draws else {}
         scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
         told = {} if class_labels is None else {"class_labels": class_labels}
-        plan = Plan(unet, x_t.shape)             # fewer products for the same numbers: appendix T
+        # fewer products for the same numbers, if nobody else's code runs in between: appendix T
+        plan = Plan(unet if callback is None and len(timesteps) >= 8 else None, x_t.shape)
         for i, t in enumerate(self.progress_bar(timesteps)):
             with torch.no_grad():
                 # epsilon_theta(x_t, t), (B, C, H, W)
@@ -93,7 +94,6 @@ class DDPMPipeline(PipelineMixin):
             x0, state = getattr(said, "pred_original_sample", None), {"sample": x_t}
             if x0 is not None: state["pred_original_sample"] = x0
             x_t = next_sample(callback(self, i, t.item(), dict(state)), state)
-            plan = Plan(unet, x_t.shape)         # it may have changed any weight
         return x_t
 
     @overload

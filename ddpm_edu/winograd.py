@@ -8,7 +8,7 @@ __all__ = ['POINTS', 'LAST', 'BLOCK', 'USUAL', 'BUDGET', 'NOTHING', 'winograd_ma
            'row_kernels', 'rows_conv', 'wins', 'packs', 'watched', 'is_usual',
            'is_plain', 'convolve', 'prepared', 'is_of_use', 'Plan']
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #2c6255df
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #c32e8401
 import threading
 from fractions import Fraction
 from functools import lru_cache
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #7b488852
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #1cb1e7cb
 POINTS = 0, 1, -1, 2, -2                     # and infinity
 
 def winograd_matrices(
@@ -39,7 +39,7 @@ def winograd_matrices(
     G = [[Fraction(v, s) for v in row] for row, s in zip(evaluate(taps), scale)]
     return [*zip(*A)], G, [with_roots(o) for o in (*others, points)]
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #93b1c12a
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #65418bc1
 def square_conv(
     x:Tensor,                # images, (B, C, H, W), with sides that are multiples of 4
     weight:Tensor,           # (O, C, 3, 3)
@@ -56,7 +56,7 @@ def square_conv(
     Y = (torch.kron(AT, AT)@M.view(36, -1)).view(4, 4, B, H//4, W//4, O)
     return Y.permute(2, 5, 3, 0, 4, 1).reshape(B, O, H, W)
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #0e4f998a
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #546a933a
 def spread(
     x:list[Tensor],          # six rows of pixels, equal shapes
     v:list[Tensor],          # six tensors to write to
@@ -84,7 +84,7 @@ def gather(
     torch.add(s, S, alpha=4, out=y[2])
     torch.add(m[5].add_(d), D, alpha=8, out=y[3])
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #8d0f0781
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #770cab48
 LAST = torch.channels_last
 
 def packed(
@@ -117,7 +117,7 @@ def can_pack()->bool:
         except (AttributeError, RuntimeError, NotImplementedError): return False
         return torch.allclose(found, F.conv2d(x, w, padding=1), rtol=1e-5)
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #894d0a19
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #6104188e
 BLOCK = 3*2**18              # numbers in each of the six tensors of a block
 
 def row_kernels(
@@ -129,7 +129,7 @@ def row_kernels(
     U = G@weight.permute(2, 0, 3, 1).reshape(3, -1)            # (6, O 3 C)
     return U.view(6, O, 1, 3, C).permute(0, 1, 4, 2, 3)
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #4ae16276
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #c51c88ec
 def rows_conv(
     x:Tensor,                # images, (B, C, H, W)
     kernels:Tensor|list,     # of `row_kernels`, (6, O, C, 1, 3); or six packed ones
@@ -154,7 +154,7 @@ def rows_conv(
     if bias is not None: y.add_(bias[:, None, None])
     return y[:, :, :H]
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #a8340d24
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #1d72e05e
 def wins(
     conv:nn.Conv2d,          # of 3x3
     shape:tuple,             # of its images, (B, C, H, W)
@@ -171,7 +171,7 @@ def packs(
     "Is it worth while to keep its kernel packed?"
     return min(conv.in_channels, conv.out_channels) >= 128 and can_pack()
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #eec82cba
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #759866f1
 USUAL = dict(kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1,
              padding_mode="zeros")
 
@@ -200,7 +200,7 @@ def is_plain(
     if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"): return False
     return type(x) is Tensor and x.dtype == torch.float32 and x.device.type == "cpu"
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #81014f70
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #18b84158
 BUDGET = 2**28               # bytes of kernels that a plan keeps
 NOTHING = None, None, 0      # what it knows of a layer that it has not seen
 _here = threading.local()    # the plan of this thread
@@ -228,7 +228,7 @@ def prepared(
     low = B, C, -(-H//4), W
     return [packed(u, low, (0, 1)) if can_pack() else u for u in row_kernels(weight)]
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #d0402bf8
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #829d2ac9
 def is_of_use(
     net:Any,                 # what is called for the prediction
     shape:tuple,             # of its images, (B, C, H, W)
@@ -238,7 +238,7 @@ def is_of_use(
     if any(map(watched, net.modules())): return False
     return any(is_usual(m) and (wins(m, shape) or packs(m)) for m in net.modules())
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #9be28a58
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #53ca259d
 class Plan:
     "Kernels for a while in which nobody changes the network: `with Plan(net, x.shape): net(x, t)`."
     def __init__(self,
