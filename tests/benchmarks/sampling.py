@@ -29,10 +29,10 @@ def rows(rounds=3, clock=time.perf_counter):
     paper, bundled = unet_config("cifar10"), unet_config("fashion-mnist")
     cases = (("small network", SMALL, 16, 50, 1.4, 1.65),
              ("`cifar10` network", paper, 4, 8, 1.5, 2.0),
-             ("`cifar10` network", paper, 8, 4, 1.55, None),
+             ("`cifar10` network", paper, 8, 8, 1.55, None),
              ("the bundled network", bundled, 16, 20, 1.6, None),
              ("the bundled network", bundled, 64, 5, 1.5, None),
-             ("`lsun-256` network", unet_config("lsun-256"), 1, 1, 1.5, None))
+             ("`lsun-256` network", unet_config("lsun-256"), 1, 8, 1.5, None))
     for name, config, batch, steps, target, half in cases:
         pipes = pipelines(config)
         a, b = (draw(pipes[k], batch, steps) for k in ("ours", "theirs"))
