@@ -8,8 +8,9 @@ __all__ = ['POINTS', 'LAST', 'BLOCK', 'USUAL', 'BUDGET', 'NOTHING', 'winograd_ma
            'row_kernels', 'rows_conv', 'wins', 'packs', 'watched', 'is_usual',
            'is_plain', 'convolve', 'prepared', 'is_of_use', 'Plan']
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #c32e8401
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #3f4a7bea
 import threading
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #1cb1e7cb
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #74034b02
 POINTS = 0, 1, -1, 2, -2                     # and infinity
 
 def winograd_matrices(
@@ -39,7 +40,7 @@ def winograd_matrices(
     G = [[Fraction(v, s) for v in row] for row, s in zip(evaluate(taps), scale)]
     return [*zip(*A)], G, [with_roots(o) for o in (*others, points)]
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #65418bc1
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #2d6c1a71
 def square_conv(
     x:Tensor,                # images, (B, C, H, W), with sides that are multiples of 4
     weight:Tensor,           # (O, C, 3, 3)
@@ -56,10 +57,10 @@ def square_conv(
     Y = (torch.kron(AT, AT)@M.view(36, -1)).view(4, 4, B, H//4, W//4, O)
     return Y.permute(2, 5, 3, 0, 4, 1).reshape(B, O, H, W)
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #546a933a
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #cf298ee9
 def spread(
-    x:list[Tensor],          # six rows of pixels, equal shapes
-    v:list[Tensor],          # six tensors to write to
+    x:Sequence[Tensor],      # six rows of pixels, equal shapes
+    v:Sequence[Tensor],      # six tensors to write to
 )->None:
     "B^T x, with twelve operations."
     even, odd, ends = x[4] - x[2], x[3] - x[1], x[0] - x[2]
@@ -74,8 +75,8 @@ def spread(
     torch.sub(even, odd, out=v[2])
 
 def gather(
-    m:list[Tensor],          # six rows of products; overwritten
-    y:list[Tensor],          # four tensors to write to
+    m:Sequence[Tensor],      # six rows of products; overwritten
+    y:Sequence[Tensor],      # four tensors to write to
 )->None:
     "A^T m, with ten operations."
     s, d, S, D = m[1] + m[2], m[1].sub_(m[2]), m[3] + m[4], m[3].sub_(m[4])
@@ -84,7 +85,7 @@ def gather(
     torch.add(s, S, alpha=4, out=y[2])
     torch.add(m[5].add_(d), D, alpha=8, out=y[3])
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #770cab48
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #96b6c679
 LAST = torch.channels_last
 
 def packed(
@@ -117,7 +118,7 @@ def can_pack()->bool:
         except (AttributeError, RuntimeError, NotImplementedError): return False
         return torch.allclose(found, F.conv2d(x, w, padding=1), rtol=1e-5)
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #6104188e
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #b96afe7d
 BLOCK = 3*2**18              # numbers in each of the six tensors of a block
 
 def row_kernels(
@@ -129,7 +130,7 @@ def row_kernels(
     U = G@weight.permute(2, 0, 3, 1).reshape(3, -1)            # (6, O 3 C)
     return U.view(6, O, 1, 3, C).permute(0, 1, 4, 2, 3)
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #c51c88ec
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #35b00b89
 def rows_conv(
     x:Tensor,                # images, (B, C, H, W)
     kernels:Tensor|list,     # of `row_kernels`, (6, O, C, 1, 3); or six packed ones
@@ -154,7 +155,7 @@ def rows_conv(
     if bias is not None: y.add_(bias[:, None, None])
     return y[:, :, :H]
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #1d72e05e
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #9bc18661
 def wins(
     conv:nn.Conv2d,          # of 3x3
     shape:tuple,             # of its images, (B, C, H, W)
@@ -171,7 +172,7 @@ def packs(
     "Is it worth while to keep its kernel packed?"
     return min(conv.in_channels, conv.out_channels) >= 128 and can_pack()
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #759866f1
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #937a0293
 USUAL = dict(kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1,
              padding_mode="zeros")
 
@@ -181,7 +182,8 @@ def watched(
     "Has it a hook, or a forward of its own?"
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks,
              module._backward_pre_hooks)
-    return any(hooks) or "forward" in vars(module) or nn.modules.module._has_any_global_hook()
+    everywhere = nn.modules.module._has_any_global_hook()
+    return bool(any(hooks) or everywhere or "forward" in vars(module))
 
 def is_usual(
     conv:nn.Module,          # a part of a network
@@ -200,7 +202,7 @@ def is_plain(
     if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"): return False
     return type(x) is Tensor and x.dtype == torch.float32 and x.device.type == "cpu"
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #18b84158
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #33efb8ca
 BUDGET = 2**28               # bytes of kernels that a plan keeps
 NOTHING = None, None, 0      # what it knows of a layer that it has not seen
 _here = threading.local()    # the plan of this thread
@@ -228,7 +230,7 @@ def prepared(
     low = B, C, -(-H//4), W
     return [packed(u, low, (0, 1)) if can_pack() else u for u in row_kernels(weight)]
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #829d2ac9
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #6f34e0bf
 def is_of_use(
     net:Any,                 # what is called for the prediction
     shape:tuple,             # of its images, (B, C, H, W)
@@ -238,7 +240,7 @@ def is_of_use(
     if any(map(watched, net.modules())): return False
     return any(is_usual(m) and (wins(m, shape) or packs(m)) for m in net.modules())
 
-# %% ../nbs/appendix/T_minimal_filtering.ipynb #53ca259d
+# %% ../nbs/appendix/T_minimal_filtering.ipynb #2b962109
 class Plan:
     "Kernels for a while in which nobody changes the network: `with Plan(net, x.shape): net(x, t)`."
     def __init__(self,
