@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
+from .winograd import convolve
 
 
 # %% ../nbs/05_blocks.ipynb #79b85616
@@ -103,7 +104,7 @@ class ResnetBlock(nn.Module):
         h = self.act(self.norm1(x))                              # (B, c_in, H, W)
         if self.resample == "down": x, h = halve(x), halve(h)    # (B, c_in, H/2, W/2)
         if self.resample == "up": x, h = double(x), double(h)    # (B, c_in, 2H, 2W)
-        h = self.conv1(h)                                        # (B, c_out, H', W')
+        h = convolve(self.conv1, h)                              # (B, c_out, H', W')
         time = self.time_emb_proj(temb)[:, :, None, None]        # (B or 1, c_out or 2 c_out, 1, 1)
         if self.scale_shift:
             scale, shift = time.chunk(2, dim=1)                  # (B or 1, c_out, 1, 1) each
@@ -111,7 +112,7 @@ class ResnetBlock(nn.Module):
         else: h = self.norm2(h + time)
         h = self.act(h)
         if self.dropout and self.training: h = F.dropout(h, self.dropout)
-        h = self.conv2(h)                                        # (B, c_out, H', W')
+        h = convolve(self.conv2, h)                              # (B, c_out, H', W')
         if self.conv_shortcut is not None: x = self.conv_shortcut(x)
         h = x + h
         return h if self.rescale == 1 else h/self.rescale
@@ -174,7 +175,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
     def forward(self, x:Tensor, temb:Tensor|None=None)->Tensor:        # x is (B, C, H, W)
-        return self.conv(double(x))                                    # (B, C, 2H, 2W)
+        return convolve(self.conv, double(x))                          # (B, C, 2H, 2W)
 
 # %% ../nbs/05_blocks.ipynb #b844f1d8
 def recompute(

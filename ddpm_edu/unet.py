@@ -25,6 +25,7 @@ from .checks import check_choice, check_number
 from .config import Config, Output, plain, register_to_config
 from .unet_options import check_network
 from .weights import ModelMixin
+from .winograd import convolve
 _all_ = ["ACTIVATIONS", "Attention", "DownBlock", "Downsample", "FourierFeatures", "MidBlock",
          "ResnetBlock", "Sinusoids", "TimeMLP", "UpBlock", "Upsample", "double", "halve",
          "timestep_embedding"]
@@ -81,6 +82,7 @@ class UNet(ModelMixin, nn.Module):
     # as checkpoints of 2022 call the attention's matrices
     old_names = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
     _supports_gradient_checkpointing = True
+    minimal_filtering = True     # on a CPU, while a pipeline samples: see `winograd.Plan`
 
     @register_to_config
     def __init__(self,
@@ -210,7 +212,7 @@ class UNet(ModelMixin, nn.Module):
         if class_labels is not None: temb = temb + self.class_embedding(class_labels)
         temb = self.act(temb)
         x = 2*sample - 1 if self.center_input_sample else sample        # (B, in_channels, H, W)
-        skips = [self.conv_in(x)]                                       # [(B, first width, H, W)]
+        skips = [convolve(self.conv_in, x)]                             # [(B, first width, H, W)]
         for block in self.down_blocks: skips += block(skips[-1], temb)
         x = skips[-1]                                                   # (B, last width, H', W')
         if self.mid_block is not None: x = self.mid_block(x, temb)

@@ -13,7 +13,7 @@ WIDTH, CELL, MODULE = 100, 25, 400
 
 # A module imports only from the floors below its own.
 FLOORS = {name: floor for floor, names in enumerate((
-    "checks randn",
+    "checks randn winograd",
     "forward_process config store images pictures toys plots blocks memory",
     "variational_bound score_matching hub weight_files folders labels explorer unet_options "
     "model_index",

@@ -1,4 +1,4 @@
-"Every benchmark, one table: `python -m tests.benchmarks`. About three minutes on two cores."
+"Every benchmark, one table: `python -m tests.benchmarks`. About eight minutes on two cores."
 import os
 import platform
 import warnings
