@@ -85,19 +85,31 @@ def test_the_tables_bits_are_those_of_chapter_8():
 
 
 def test_the_short_tables_go_on_where_they_were_stopped(tmp_path, monkeypatch):
-    t = tables()
+    "In the same folder, and on a machine that has the file of results alone."
+    t, trained = tables(), []
     some = ("mu, L, learned", "epsilon, L_simple", "epsilon, hybrid")
     monkeypatch.setattr(t, "CELLS", {name: t.CELLS[name] for name in some})
     monkeypatch.setattr(t, "SHORT", dict(t.SHORT, steps=4, samples=6, draw_batch=3))
+    real = t.train
+    monkeypatch.setattr(t, "train", lambda folder, name, *a: trained.append(name)
+                        or real(folder, name, *a))
+    here, elsewhere = tmp_path/"here", tmp_path/"elsewhere"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                        # few images for the distance
-        first = t.main([str(tmp_path), "--short"])
-        written = json.loads((tmp_path/"tables.json").read_text())
-        (tmp_path/"epsilon-hybrid-0"/"result.json").unlink()
-        again = t.main([str(tmp_path), "--short"])
-    assert [r["cell"] for r in first] == list(some) and (tmp_path/"tables.png").exists()
-    assert written["runs"] == json.loads(json.dumps(first))
-    assert again[:2] == first[:2] and again[2]["bits_test"] == first[2]["bits_test"]
+        first = t.main([str(here), "--short"])
+        written = json.loads((here/"tables.json").read_text())
+        assert written["runs"] == json.loads(json.dumps(first)) and trained == list(some)
+        assert t.main([str(here), "--short"]) == written["runs"] and trained == list(some)
+        elsewhere.mkdir()
+        part = dict(written, runs=written["runs"][::2])        # the one in the middle is missing
+        (elsewhere/"tables.json").write_text(json.dumps(part))
+        again = t.main([str(elsewhere), "--short"])
+    assert [r["cell"] for r in first] == list(some) and (here/"tables.png").exists()
+    assert trained[3:] == [some[1]] and not (elsewhere/"tables.png").exists()
+    assert again[::2] == written["runs"][::2] and again[1]["bits_test"] == first[1]["bits_test"]
+    assert json.loads((elsewhere/"tables.json").read_text())["runs"] == json.loads(
+        json.dumps(again))
+    assert t.finished(here/"tables.json", dict(t.SHORT, steps=5)) == {}     # other options
 
 
 def test_a_run_that_falls_apart_is_called_unstable():

@@ -6,7 +6,8 @@
 A cell says what the network predicts (the mean of the reverse step, mu, or the noise), what it is
 trained on, and whether its variance is learned. Every run has a folder in OUT and goes on where it
 was stopped; the first seed of all cells comes before the second. Results: tables.json beside this
-file, or in OUT for `--short`. The whole of Fashion-MNIST is used where it is found."""
+file, or in OUT for `--short`; what it holds of the same options is not run again, on any machine.
+The whole of Fashion-MNIST is used where it is found."""
 import argparse
 import json
 import math
@@ -176,27 +177,43 @@ def picture(out, columns=10):
     "What each cell draws with its first seed, a row for each, from the same noise."
     rows = []
     for name in CELLS:
-        found = torch.load(out/f"{name.replace(', ', '-')}-0"/"drawn.pt", weights_only=True)
+        found = torch.load(place(out, name, 0)/"drawn.pt", weights_only=True)
         rows.append(found["images"][:columns])
     return make_grid(torch.cat(rows), columns, pad=0)
 
 
+def place(out, name, seed):
+    "The folder of a run."
+    return out/f"{name.replace(', ', '-')}-{seed}"
+
+
+def finished(where, o):
+    "The results that a file has of these options, by cell and seed; of other options, none."
+    record = json.loads(where.read_text()) if where.exists() else {}
+    if record.get("options") != json.loads(json.dumps(o)): return {}
+    return {(r["cell"], r["seed"]): r for r in record["runs"]}
+
+
 def main(argv=None):
-    "All runs, and the file after each of them."
+    "All runs that are missing, and the file, whole, after each of them."
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("out", type=Path, help="folder of the runs")
     p.add_argument("--short", action="store_true", help="a tiny version, in less than a minute")
     a = p.parse_args(argv)
     o = SHORT if a.short else LONG
     data, test = load_fashion_mnist("train"), load_fashion_mnist("test").images
-    where, runs = (a.out if a.short else HERE)/"tables.json", []
+    where = (a.out if a.short else HERE)/"tables.json"
     a.out.mkdir(parents=True, exist_ok=True)
-    for seed in range(o["seeds"]):
-        for name in CELLS:
-            runs.append(run(a.out/f"{name.replace(', ', '-')}-{seed}", name, seed, o, data, test))
-            where.write_text(json.dumps(dict(options=o, runs=runs)) + "\n")
-        picture(a.out).save(where.with_suffix(".png"), optimize=True)
-    return runs
+    order = [(name, seed) for seed in range(o["seeds"]) for name in CELLS]
+    found = finished(where, o)
+    for name, seed in [key for key in order if key not in found]:
+        found[name, seed] = run(place(a.out, name, seed), name, seed, o, data, test)
+        runs = [found[key] for key in order if key in found]
+        with whole_file(where, alone=True) as part:
+            part.write_text(json.dumps(dict(options=o, runs=runs)) + "\n")
+        if all((place(a.out, name, 0)/"drawn.pt").exists() for name in CELLS):
+            picture(a.out).save(where.with_suffix(".png"), optimize=True)
+    return [found[key] for key in order]
 
 
 if __name__ == "__main__": main()
