@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from ddpm_edu import DDPMScheduler, UNet
-from ddpm_edu.bits import timestep_groups
+from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
+from ddpm_edu.bits import bits_per_dim
 from ddpm_edu.data import load_fashion_mnist
 from ddpm_edu.evaluation import fashion_distance
 from ddpm_edu.images import to_uint8
@@ -25,8 +25,7 @@ from ddpm_edu.plots import make_grid
 from ddpm_edu.store import whole_file
 from ddpm_edu.training import TrainConfig, draw_batch, ema_weights
 from ddpm_edu.unet import unet_config
-from ddpm_edu.variational_bound import (discretized_gaussian_log_likelihood, gaussian_kl,
-    learned_variance, reverse_variance, training_loss)
+from ddpm_edu.variational_bound import training_loss
 
 HERE, T, LEARNED = Path(__file__).parent, 1000, "learned_range"
 CELLS = {                        # what is predicted, the loss, the variance
@@ -51,16 +50,16 @@ def asked(net, name):
     return changed if name.startswith("mu - x_t") else model
 
 
-def reverse(model, schedule, x_t, t, cell):
-    "What is said about the noise, the mean of the reverse step and its variance, and v or None."
-    predicts, _, variance = cell
-    out, v = model(x_t, t), None
-    if variance == LEARNED:
-        out, v = out.chunk(2, 1)
-        var = learned_variance(schedule, v, t)
-    else: var = reverse_variance(schedule, variance).to(x_t)[t].view(-1, 1, 1, 1)
-    eps, mean = (schedule.convert(x_t, t, out, predicts, what) for what in ("epsilon", "mu"))
-    return eps, mean, var, v
+class Noise(torch.nn.Module):
+    "What a cell's network says, as noise, followed, if it is learned, by v of the variance."
+    def __init__(self, net, name):
+        super().__init__()
+        self.net, self.config, self.schedule = net, net.config, DDPMScheduler().schedule
+        self.model, (self.predicts, _, self.variance) = asked(net, name), CELLS[name]
+
+    def forward(self, x_t, t):
+        said, *v = self.model(x_t, t).chunk(1 + (self.variance == LEARNED), 1)
+        return torch.cat([self.schedule.convert(x_t, t, said, self.predicts, "epsilon"), *v], 1)
 
 
 def train(folder, name, seed, o, data, told):
@@ -103,43 +102,32 @@ def train(folder, name, seed, o, data, told):
             with whole_file(saved, alone=True) as part:
                 torch.save(dict(states, history=history, step=step, spent=spent), part)
             told(f"{step} steps, {spent:.0f} s, loss {history[-1][1]:.4g}")
-    return ema.module.eval(), schedule, history, spent
+    return ema.module.eval(), history, spent
 
 
 @torch.no_grad()
 def draw(net, name, o):
     "Images, bytes, from the same noise in every cell; the estimates of x_0 are clipped."
     scheduler, images = DDPMScheduler(variance_type=CELLS[name][2]), []
-    schedule = scheduler.schedule
-    model = asked(net, name)
+    model = Noise(net, name)
     scheduler.set_timesteps(o["sample_steps"])
     for first in range(0, o["samples"], o["draw_batch"]):
         own = [torch.Generator().manual_seed(i) for i in range(first, first + o["draw_batch"])]
         x = torch.cat([torch.randn(1, 1, 28, 28, generator=g) for g in own])
         for t in scheduler.timesteps:
-            eps, _, _, v = reverse(model, schedule, x, t.expand(len(x)), CELLS[name])
-            out = eps if v is None else torch.cat([eps, v], 1)
+            out = model(x, t.expand(len(x)))
             x = scheduler.step(out, t, x, generator=own).prev_sample
         images.append(to_uint8(x.clamp(-1, 1)))
     return torch.cat(images)
 
 
-@torch.no_grad()
-def bits(net, schedule, images, name, o):
+def bits(net, images, name, o):
     "The bound in bits per dimension and its standard error; x_0 is not clipped, as in training."
-    x0, model = images.float()/127.5 - 1, asked(net, name)
-    g, total = torch.Generator().manual_seed(0), schedule.prior_kl(x0)/x0[0].numel()
-    ends = timestep_groups(T, o["groups"])
-    for low, high in zip([0, *ends], ends):
-        t = torch.randint(low, high, (len(x0),), generator=g)
-        x_t = schedule.q_sample(x0, t, torch.randn(x0.shape, generator=g))
-        _, mean, var, _ = reverse(model, schedule, x_t, t, CELLS[name])
-        truth, spread = schedule.q_posterior(x0, x_t, t)
-        if low: nats = gaussian_kl(truth, spread, mean, var)
-        else: nats = -discretized_gaussian_log_likelihood(x0, mean, var.sqrt())
-        total = total + (high - low)*nats.flatten(1).mean(1)
-    total = total/math.log(2)
-    return [total.mean().item(), (total.std()/len(total)**0.5).item()]
+    pipe = DDPMPipeline(Noise(net, name), DDPMScheduler(variance_type=CELLS[name][2]))
+    pipe.set_progress_bar_config(disable=True)
+    g = torch.Generator().manual_seed(0)
+    found = bits_per_dim(pipe, images, o["groups"], batch_size=len(images), clip=False, generator=g)
+    return [found.mean, found.error]
 
 
 def unstable(history):
@@ -158,13 +146,13 @@ def run(folder, name, seed, o, data, test):
     folder.mkdir(parents=True, exist_ok=True)
     told = lambda what: print(f"{name}, seed {seed}: {what}", flush=True)
     cell = CELLS[name]
-    net, schedule, history, seconds = train(folder, name, seed, o, data, told)
+    net, history, seconds = train(folder, name, seed, o, data, told)
     result = dict(cell=name, predicts=cell[0], loss=cell[1], variance=cell[2], seed=seed,
         parameters=sum(p.numel() for p in net.parameters()), history=history,
         seconds=round(seconds, 1), unstable=unstable(history))
     for split, images in (("test", test), ("train", data.images)):
         some = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
-        result[f"bits_{split}"] = bits(net, schedule, some[:o["bits_images"]], name, o)
+        result[f"bits_{split}"] = bits(net, some[:o["bits_images"]], name, o)
     drawn = draw(net, name, o)
     result["distance"] = fashion_distance(drawn)
     torch.save(dict(images=drawn, net=net.state_dict()), folder/"drawn.pt")
