@@ -12,7 +12,7 @@ from typing import Any
 from .checks import check_choice, check_int
 from .folders import user_path
 
-# %% ../nbs/appendix/E3_evaluate.ipynb #8c835216
+# %% ../nbs/appendix/E3_evaluate.ipynb #4aa616f4
 PARTS = ("train", "test")
 
 def real_images(
@@ -40,7 +40,7 @@ def real_images(
     folders = {name: root/name for name in PARTS if (root/name).is_dir()} or {"train": root}
     return ImageFolder(folders[part], (H, W), C, flip=False) if part in folders else None
 
-# %% ../nbs/appendix/E3_evaluate.ipynb #25887178
+# %% ../nbs/appendix/E3_evaluate.ipynb #5a4d60b1
 def some_pixels(
     dataset:Any,                     # `ImageDataset`
     n:int,                           # how many at most
@@ -64,7 +64,7 @@ def all_features(
             for i in tqdm(batches, "features of real images", disable=len(batches) < 9))
     return torch.cat(list(rows))
 
-# %% ../nbs/appendix/E3_evaluate.ipynb #d3d1ed17
+# %% ../nbs/appendix/E3_evaluate.ipynb #ef3b643c
 class Ruler:
     "A reference, and the features in which images are measured against it."
     def __init__(self,
@@ -182,7 +182,7 @@ def _doors(n:int, seed:int, bits:int, features:str, data:str, reference:str, wei
 
 def _other(part:str)->str: return PARTS[1 - PARTS.index(part)]
 
-# %% ../nbs/appendix/E3_evaluate.ipynb #c878bcd7
+# %% ../nbs/appendix/E3_evaluate.ipynb #ec8c6d6a
 def _check_size(pipe:Any, model:str, steps:int, features:str)->tuple[int, int, int]:
     "The shape of the model's images; one that the features do not know is refused."
     check_int("steps", steps, 1, len(pipe.scheduler.schedule),
@@ -196,7 +196,7 @@ def _check_size(pipe:Any, model:str, steps:int, features:str)->tuple[int, int, i
                          "pictures, with 1 or 3")
     return shape
 
-# %% ../nbs/appendix/E3_evaluate.ipynb #5906db45
+# %% ../nbs/appendix/E3_evaluate.ipynb #e70fa3b6
 def _check_parts(parts:list, data:str, reference:str, bits:int)->None:
     "Refuse real images that are not there, or too few."
     for part, dataset in zip((reference, _other(reference)), parts):
