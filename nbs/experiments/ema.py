@@ -1,12 +1,12 @@
 """What averaged weights are worth: bits and distance of a network and of its moving average.
 
-    python nbs/experiments/ema.py OUT      # three short trainings, about three minutes each
+    python nbs/experiments/ema.py OUT      # six short trainings, about three minutes each
 
 The model of this package ships averaged weights alone. So the cell "epsilon, L_simple" of tables.py
-is trained, as there, with each of its seeds; a folder of OUT that `tables.py OUT` has filled is
-taken as it is. Both sets of weights stand in its checkpoint. The same images are noised by the same
-noise, and samples begin with the same noise, so that the weights are all that differs. Results:
-ema.json beside this file."""
+is trained with each of its seeds, once as there, where the learning rate falls to 0, and once with
+a constant one, as in the paper. Both sets of weights stand in the checkpoints. The same images are
+noised by the same noise, and samples begin with the same noise, so that the weights are all that
+differs. Results: ema.json beside this file; what it holds is not computed again."""
 import json
 import runpy
 import sys
@@ -50,24 +50,33 @@ def measured(net, images, o):
     return bits, fashion_distance(tables["draw"](net, CELL, o))
 
 
+def row(folder, o, seed, data, images):
+    "One training, measured twice."
+    nets = networks(folder, seed, o, data)
+    found = {what: measured(net, images, o) for what, net in nets.items()}
+    gain = found["averaged"][0] - found["raw"][0]
+    return dict(learning_rate=o["decay"], seed=seed, error=(gain.std()/len(gain)**0.5).item(),
+                bits={what: b.mean().item() for what, (b, _) in found.items()},
+                distance={what: d for what, (_, d) in found.items()})
+
+
 def main(out):
-    "A row for each seed."
-    o, rows = tables["LONG"], []
+    "A row for each seed and learning rate."
     data, test = load_fashion_mnist("train"), load_fashion_mnist("test").images
     test = test[torch.randperm(len(test), generator=torch.Generator().manual_seed(0))]
-    for seed in range(o["seeds"]):
-        nets = networks(tables["place"](out, CELL, seed), seed, o, data)
-        found = {what: measured(net, test[:o["bits_images"]], o) for what, net in nets.items()}
-        gain = found["averaged"][0] - found["raw"][0]
-        bits = {what: b.mean().item() for what, (b, _) in found.items()}
-        far = {what: d for what, (_, d) in found.items()}
-        error = (gain.std()/len(gain)**0.5).item()
-        rows.append(dict(seed=seed, bits=bits, error=error, distance=far))
-        print(rows[-1], flush=True)
-    with whole_file(HERE/"ema.json", alone=True) as part:
-        record = dict(cell=CELL, decay=0.99, steps=o["steps"], n=o["bits_images"],
-                      samples=o["samples"], rows=rows)
-        part.write_text(json.dumps(record, indent=1) + "\n")
+    path, o = HERE/"ema.json", tables["LONG"]
+    record = dict(cell=CELL, decay=0.99, steps=o["steps"], n=o["bits_images"],
+                  samples=o["samples"], rows=[])
+    if path.exists(): record = json.loads(path.read_text())
+    done = {(r["learning_rate"], r["seed"]) for r in record["rows"]}
+    for decay, seed in [(d, s) for d in ("cosine", "constant") for s in range(o["seeds"])]:
+        if (decay, seed) in done: continue
+        folder = tables["place"](out/decay, CELL, seed)
+        own = row(folder, dict(o, decay=decay), seed, data, test[:o["bits_images"]])
+        record["rows"].append(own)
+        print(own, flush=True)
+        with whole_file(path, alone=True) as part:
+            part.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__": main(Path(sys.argv[1]))

@@ -66,7 +66,7 @@ def train(folder, name, seed, o, data, told):
     "The averaged network and the history; a checkpoint every 250 steps."
     cell = CELLS[name]
     c = TrainConfig(steps=o["steps"], batch_size=o["batch_size"], warmup_steps=o["steps"]//15,
-        ema_decay=0.99)
+        ema_decay=0.99, decay=o.get("decay", "cosine"))
     torch.manual_seed(seed)
     net = UNet(**dict(unet_config("fashion-mnist"), block_out_channels=o["widths"],
         norm_num_groups=4, out_channels=1 + (cell[2] == LEARNED)))
