@@ -1,11 +1,11 @@
-"""How many operations a second this machine does for the paper's CIFAR-10 network.
+"""How long this machine takes for the paper's CIFAR-10 network.
 
     OMP_NUM_THREADS=1 python nbs/experiments/utilisation.py      # a minute
 
 A training step and a pass without gradients, on one core. Time is the processor's own, not the
-clock's, so that other programs on the machine hardly count. torch counts the operations; those of
-a training step are measured and not taken to be three times the forward pass. Results:
-utilisation.json beside this file, with the name of the processor."""
+clock's, so that other programs on the machine hardly count. torch counts the operations, too, all
+but those of fused attention. Results: utilisation.json beside this file, with the name of the
+processor; chapter 10 makes rates of them."""
 import json
 import platform
 import time
@@ -40,7 +40,7 @@ def timed(work):
         times.append(time.process_time() - start)
     times.sort()
     flops = counter.get_total_flops()
-    return dict(flops=flops, seconds=times[0], median=times[len(times)//2], rate=flops/times[0])
+    return dict(flops=flops, seconds=times[0], median=times[len(times)//2])
 
 
 def main():
