@@ -93,7 +93,8 @@ def train(folder, name, seed, o, data, told):
         sums.append((loss.item(), length.item()))
         if step % max(1, c.steps//50) == 0:
             losses, lengths = zip(*sums)
-            history.append([step, sum(losses)/len(losses), max(lengths)])
+            said = sum(losses)/len(losses), max(lengths)
+            history.append([step, *(float(f"{v:.5g}") for v in said)])           # for a small file
             sums = []
             if not math.isfinite(history[-1][1]): break
         if step % 250 == 0 or step == c.steps:
