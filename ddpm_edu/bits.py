@@ -17,8 +17,7 @@ from .folders import user_path
 from .pipeline import evaluating
 from .randn import randn
 from .store import whole_file
-from .variational_bound import (LEARNED, VARIANCES,
-    discretized_gaussian_log_likelihood, gaussian_kl, prediction, reverse_step)
+from .variational_bound import LEARNED, VARIANCES, bound_term, prediction, reverse_step
 
 # %% ../nbs/08_bits.ipynb #e8000010
 @dataclass
@@ -58,14 +57,15 @@ def _bits_door(pipe, images, groups, draws, batch_size, variance_type, clip, fir
             f"{tuple(getattr(images, 'shape', ()))}")
     if len(images) < 2: raise ValueError(f"images must be at least 2, got {len(images)}")
     config = pipe.scheduler.config
-    kind = variance_type or config["variance_type"].removesuffix("_log")
-    if kind in LEARNED:
-        raise ValueError(f"variance_type={kind!r} is learned; bits_per_dim knows {VARIANCES}")
-    check_choice("variance_type", kind, VARIANCES)
+    own = config["variance_type"].removesuffix("_log")
+    kind = check_choice("variance_type", variance_type or own, (*VARIANCES, *LEARNED))
+    if kind in LEARNED and kind != own:
+        raise ValueError(f"variance_type={kind!r} needs a network that learned it; the pipeline's "
+            f"scheduler has variance_type={own!r}; leave the argument out, or use {VARIANCES}")
     check_choice("first", first, ("second", "own"))
-    if first == "own" and kind == "fixed_small":
-        raise ValueError("first='own' needs variance_type='fixed_large': the posterior's variance "
-            "is 0 at the first timestep, and the bound infinite")
+    if first == "own" and kind != "fixed_large":
+        raise ValueError("first='own' needs variance_type='fixed_large', got "
+            f"{kind!r}: the posterior's variance is 0 at the first timestep, the bound infinite")
     clip = config["clip_sample"] if clip is None else check_bool("clip", clip)
     T = len(pipe.scheduler.schedule)
     groups = T if groups is None else check_int("groups", groups, min(2, T), T)
@@ -104,23 +104,32 @@ def _write(resume:Path, **state)->None:
     with whole_file(resume, alone=True) as part: torch.save(state, part)
 
 # %% ../nbs/08_bits.ipynb #e8000012
-def _bits_terms(model, schedule, x0, t, noise, kind, clip, first)->Tensor:
+def _bits_term(model, schedule, x0, t, noise, kind, clip, first)->Tensor:
     "The term of equation (5) that belongs to each image's own timestep, in nats, (B,)."
     x_t = schedule.q_sample(x0, t, noise)
     mean, var = reverse_step(model, schedule, x_t, t, kind, clip)
     if first == "own": var = schedule.at("betas", t, x0)
-    if t.max(): nats = gaussian_kl(*schedule.q_posterior(x0, x_t, t), mean, var)
-    else: nats = -discretized_gaussian_log_likelihood(x0, mean, var.sqrt())
-    return nats.flatten(1).sum(1)
+    if kind == "learned" and not (var > 0).all():
+        raise ValueError("the network's variance must be above 0 for variance_type='learned', "
+                         f"got {var.min().item():.3g}; is it 'learned_range'?")
+    return bound_term(schedule, x0, x_t, t, mean, var)
+
+def _noise_predictor(pipe, kind):
+    "What the network says as noise, in single precision, and, if it is asked for, the variance."
+    schedule, c = pipe.scheduler.schedule, pipe.scheduler.config
+    dtype = next(pipe.unet.parameters()).dtype
+    def model(x_t, t):
+        output = pipe.unet(x_t.to(dtype), t)
+        said = prediction(output, x_t.to(dtype), c["variance_type"]).float()
+        eps = schedule.convert(x_t, t, said, c["prediction_type"], "epsilon")
+        if kind not in LEARNED: return eps
+        return torch.cat([eps, getattr(output, "sample", output)[:, x_t.shape[1]:].float()], 1)
+    return model
 
 # %% ../nbs/08_bits.ipynb #e8b00042
 def _bits_rows(pipe, x, ends, batch_size, settings, generator, resume, key)->Tensor:
     "Every group's term for every image, in nats, (groups, B)."
-    schedule, source = pipe.scheduler.schedule, pipe.scheduler.config["prediction_type"]
-    dtype = next(pipe.unet.parameters()).dtype
-    def model(x_t, t):
-        said = prediction(pipe.unet(x_t.to(dtype), t), x_t.to(dtype)).float()
-        return schedule.convert(x_t, t, said, source, "epsilon")
+    schedule, model = pipe.scheduler.schedule, _noise_predictor(pipe, settings[0])
     where = "cpu" if generator is None else generator.device
     rows = [] if resume is None else _begun(resume, key, generator)
     todo = list(zip([0, *ends], ends))[len(rows):]
@@ -129,7 +138,7 @@ def _bits_rows(pipe, x, ends, batch_size, settings, generator, resume, key)->Ten
         for x0 in x.split(batch_size):
             t = torch.randint(low, high, (len(x0),), generator=generator, device=where)
             args = schedule, x0, t.to(x.device), randn(x0.shape, generator, x.device)
-            row.append((high - low)*_bits_terms(model, *args, *settings))
+            row.append((high - low)*_bits_term(model, *args, *settings))
         rows.append(torch.cat(row).cpu())
         if resume: _write(resume, rows=rows, key=key, generator=generator.get_state())
     return torch.stack(rows)
@@ -141,7 +150,7 @@ def bits_per_dim(
     groups:int|None=None,        # None: every timestep; else one random timestep of each group
     draws:int=1,                 # how often each image is noised
     batch_size:int=64,           # images in a call of the network
-    variance_type:str|None=None, # "fixed_large" or "fixed_small"; None: the pipeline's
+    variance_type:str|None=None, # None: the pipeline's, also a learned one; or of `VARIANCES`
     clip:bool|None=None,         # clip the estimate of x_0? None: as the pipeline does
     first:str="second",          # variance of the last step: the "second" timestep's, or its "own"
     generator:torch.Generator|None=None,    # of timesteps and noise

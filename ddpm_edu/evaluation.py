@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['CLASSIFIER', 'INCEPTION', 'FashionClassifier', 'fashion_classifier', 'FeatureStats',
            'feature_stats', 'reference_stats', 'frechet_distance', 'FashionFeatures',
-           'no_inception', 'InceptionFeatures', 'image_features', 'fashion_distance',
-           'fid', 'bootstrap_error', 'kernel_distance', 'precision_recall',
-           'inception_score', 'nearest_images', 'Bits', 'bits_per_dim']
+           'no_inception', 'InceptionFeatures', 'image_features', 'warn_if_few',
+           'fashion_distance', 'fid', 'bootstrap_error', 'kernel_distance',
+           'precision_recall', 'inception_score', 'nearest_images', 'Bits',
+           'bits_per_dim']
 
 # %% ../nbs/08_evaluation.ipynb #e8000121
 import math, warnings
@@ -134,7 +135,7 @@ def no_inception(error:Exception)->Exception:
                            f"{error}): pip install 'ddpm-edu[evaluate]'")
     return FileNotFoundError("the weights of InceptionV3 were not found and not downloaded "
         f"({error}). Go online once, or get the file {INCEPTION} elsewhere and pass its path: "
-        "extractor=InceptionFeatures(path)")
+        "extractor=InceptionFeatures(path), or --weights PATH")
 
 INCEPTION = ("https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
              "weights-inception-2015-12-05-6726825d.pth")
@@ -190,12 +191,17 @@ def _distance(images, reference, **options)->float:
     known = lambda x: isinstance(x, FeatureStats)
     stats = [x if known(x) else feature_stats(image_features(x, **options), name)
              for name, x in given.items()]
-    few, D = min(s.n for s in stats), len(stats[0].mean)
-    if few <= D:
-        warnings.warn(f"{few} images are too few for {D} features: the distance is mostly the "
-                      "surplus of small sets; compare it with sets of the same size alone",
-                      stacklevel=3)
+    warn_if_few(min(s.n for s in stats), len(stats[0].mean))
     return frechet_distance(*stats)
+
+def warn_if_few(
+    n:int,           # images in the smaller set
+    D:int,           # features
+)->None:
+    "Say so if a covariance cannot be known from so few images."
+    if n > D: return
+    warnings.warn(f"{n} images are too few for {D} features: the distance is mostly the surplus "
+        "of small sets; compare it with sets of the same size alone", stacklevel=4)
 
 def fashion_distance(
     images:Any,                      # of Fashion-MNIST's kind; as for `image_features`

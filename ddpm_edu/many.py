@@ -50,16 +50,17 @@ def _note(folder:Path, what:dict)->None:
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00024
 def _write(image:torch.Tensor, path:Path)->None:
     "One image, (1, C, H, W) bytes; the name appears when the file is complete."
-    with whole_file(path) as part: make_grid(image, pad=0).save(part)
+    with whole_file(path, alone=True) as part: make_grid(image, pad=0).save(part)
 
 def _gather(folder:Path, n:int, out:Path)->None:
-    "All images in one file; then their folder goes."
+    "All images in one file, written in their folder; then the folder goes, with all that is left."
     import numpy as np
     from PIL import Image
     rows = [np.asarray(Image.open(folder/f"{i:06}.png")) for i in range(n)]
     images, note = np.stack(rows), (folder/NOTE).read_text()
-    with whole_file(out) as part:
-        np.savez(part, images.reshape(n, *images.shape[1:3], -1), note=note)       # `arr_0`, and it
+    whole = folder/f".{os.getpid()}.npz"               # another process may gather, too
+    np.savez(whole, images.reshape(n, *images.shape[1:3], -1), note=note)          # `arr_0`, and it
+    os.replace(whole, out)
     shutil.rmtree(folder, ignore_errors=True)
 
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00023

@@ -21,6 +21,7 @@ from .forward_process import (SCHEDULES, SPACINGS, NoiseSchedule, check_floats,
     rescale_zero_terminal_snr, spaced_timesteps)
 from .hub import SavedMixin
 from .randn import randn
+from .variational_bound import learned_variance
 
 # %% ../nbs/04_reverse_sampler.ipynb #307ffb92
 VARIANCE_TYPES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log",
@@ -239,9 +240,7 @@ class DDPMScheduler(SavedMixin):
         """
         if self.variance_type in self.sigmas: return self.sigmas[self.variance_type][k]
         if self.variance_type == "learned": return v.sqrt()
-        small, large = self.steps.posterior_variance[k].clamp(min=1e-20), self.steps.betas[k]
-        share = (v + 1)/2                                                 # from [-1, 1] to [0, 1]
-        return (0.5*(share*large.log().item() + (1 - share)*small.log().item())).exp()
+        return learned_variance(self.steps, v, k, "own").sqrt()
 
     def clip(self,
         x0:Tensor,           # estimate of x_0, (B, C, H, W), float32 or float64

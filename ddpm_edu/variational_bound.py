@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['VARIANCES', 'LEARNED', 'HYBRID', 'LOSSES', 'reverse_variance', 'prediction',
-           'reverse_step', 'log_normal', 'history_log_prob', 'gaussian_kl',
-           'discretized_gaussian_log_likelihood', 'BoundTerms', 'vlb_terms',
-           'bound_weights', 'learned_variance', 'check_loss', 'training_loss',
-           'importance_timesteps']
+           'learned_variance', 'said_variance', 'reverse_step', 'log_normal',
+           'history_log_prob', 'gaussian_kl', 'discretized_gaussian_log_likelihood',
+           'BoundTerms', 'bound_term', 'vlb_terms', 'bound_weights', 'check_loss',
+           'training_loss', 'importance_timesteps']
 
 # %% ../nbs/02_variational_bound.ipynb #16e9f6e5
 import math
@@ -53,20 +53,47 @@ def prediction(
     raise ValueError(f"the network's output must have the shape {expected} for images of the shape "
                      f"{tuple(x_t.shape)}, got {tuple(said.shape)}{why}")
 
+# %% ../nbs/02_variational_bound.ipynb #4b02c66c
+def learned_variance(
+    schedule:NoiseSchedule,  # the forward process
+    v:Tensor,                # what the network says about the variance, (B, C, H, W)
+    t:int|Tensor,            # timesteps 0..T-1, one for all or (B,)
+    first:str="second",      # beta-tilde of t = 0: the "second" timestep's, or its "own", a guard
+)->Tensor:                   # like `v`, above 0
+    r"From $\tilde\beta_t$ (v = -1) to $\beta_t$ (v = 1), straight on a logarithmic scale."
+    small, large = schedule.reverse_variance("fixed_small", first).log(), schedule.betas.log()
+    if isinstance(t, int): small, large = small[t], large[t]
+    else: small, large = (table.to(v)[t].view(-1, *[1]*(v.ndim-1)) for table in (small, large))
+    return ((v + 1)/2*large + (1 - v)/2*small).exp()
+
+def said_variance(
+    schedule:NoiseSchedule,  # the forward process
+    output:Any,              # the network's answer, with twice the channels, as for `prediction`
+    t:int|Tensor,            # timesteps 0..T-1, one for all or (B,)
+    variance_type:str,       # "learned": the variance itself; "learned_range": between the two
+)->Tensor:                   # (B, C, H, W), at least in single precision
+    "The variance of a step back that is in the second half of the channels."
+    said = getattr(output, "sample", output)
+    v = said[:, said.shape[1]//2:].to(torch.promote_types(said.dtype, torch.float32))
+    return v if variance_type == "learned" else learned_variance(schedule, v, t)
+
 # %% ../nbs/02_variational_bound.ipynb #7a0b2c04
 def reverse_step(
     model:Callable[..., Any],         # noise predictor: `model(x_t, t)`, see `prediction`
     schedule:NoiseSchedule,           # the forward process
     x_t:Tensor,                       # noisy images, (B, C, H, W)
     t:Tensor,                         # timesteps 0..T-1, (B,)
-    variance_type:str="fixed_large",  # as for `reverse_variance`
+    variance_type:str="fixed_large",  # as for `reverse_variance`, or one of `LEARNED`
     clip:bool=False,                  # clip the estimate of x_0 to [-1, 1]?
 )->tuple[Tensor, Tensor]:             # mean, like `x_t`; variance, broadcasts against it
     r"Mean $\mu_\theta(x_t,t)$ and variance $\sigma_t^2$ of $p_\theta(x_{t-1}|x_t)$: (1) and (11)."
-    x0 = schedule.predict_x0(x_t, t, prediction(model(x_t, t), x_t))           # (B, C, H, W)
+    output = model(x_t, t)
+    x0 = schedule.predict_x0(x_t, t, prediction(output, x_t, variance_type))   # (B, C, H, W)
     if clip: x0 = x0.clamp(-1, 1)
+    mean = schedule.posterior_mean(x0, x_t, t)
+    if variance_type in LEARNED: return mean, said_variance(schedule, output, t, variance_type)
     var = reverse_variance(schedule, variance_type).to(x0)[t]                  # (B,)
-    return schedule.posterior_mean(x0, x_t, t), var.view(-1, *[1]*(x_t.ndim-1))
+    return mean, var.view(-1, *[1]*(x_t.ndim-1))
 
 # %% ../nbs/02_variational_bound.ipynb #64a97f94
 def log_normal(
@@ -152,6 +179,30 @@ class BoundTerms(Output):
         "The bound itself, (B,)."
         return self.L_T + self.L_t.sum(1) + self.L_0
 
+# %% ../nbs/02_variational_bound.ipynb #50b8c3ad
+def bound_term(
+    schedule:NoiseSchedule,       # the forward process
+    x0:Tensor,                    # images in [-1, 1], (B, C, H, W), or points, (B, D)
+    x_t:Tensor,                   # noisy, like `x0`
+    t:int|Tensor,                 # timesteps 0..T-1, one for all or (B,)
+    mean:Tensor,                  # of the step back from x_t, like `x0`
+    var:Tensor,                   # its variance, broadcasts against `x0`
+    decoder:str="discretized",    # of t = 0; "discretized": bytes, (13); "gaussian": numbers
+)->Tensor:                        # nats, (B,)
+    "The term of equation (5) that belongs to each image's own timestep."
+    def kl():
+        truth, spread = schedule.q_posterior(x0, x_t, t)
+        return gaussian_kl(truth, spread.clamp(min=1e-20), mean, var)     # of t = 0: not used
+    def last(mean, var):
+        if decoder == "gaussian": return -log_normal(x0, mean, var)
+        return -discretized_gaussian_log_likelihood(x0, mean, var.sqrt())
+    if isinstance(t, int): nats = kl() if t else last(mean, var)
+    else:
+        first = (t == 0).view(-1, *[1]*(x0.ndim-1))
+        own = last(torch.where(first, mean, x0), torch.where(first, var, 1.))
+        nats = torch.where(first, own, kl())
+    return nats.flatten(1).sum(1)
+
 # %% ../nbs/02_variational_bound.ipynb #7a0b2c20
 def vlb_terms(
     model:Callable[..., Any],             # noise predictor, as for `reverse_step`
@@ -171,10 +222,7 @@ def vlb_terms(
         ts = torch.full((len(x0),), t, device=x0.device)
         x_t = schedule.q_sample(x0, ts, randn(x0.shape, generator, x0.device, x0.dtype))
         mean, var = reverse_step(model, schedule, x_t, ts, variance_type, clip)
-        if t: nats = gaussian_kl(*schedule.q_posterior(x0, x_t, ts), mean, var)
-        elif decoder == "gaussian": nats = -log_normal(x0, mean, var)
-        else: nats = -discretized_gaussian_log_likelihood(x0, mean, var.sqrt())
-        terms.append(nats.flatten(1).sum(1)/bits)                 # (B,)
+        terms.append(bound_term(schedule, x0, x_t, t, mean, var, decoder)/bits)        # (B,)
     L_t = torch.stack(terms[1:], 1) if terms[1:] else x0.new_zeros(len(x0), 0)
     return BoundTerms(schedule.prior_kl(x0)/bits, L_t, terms[0])
 
@@ -210,26 +258,6 @@ def _distance(
 
 # %% ../nbs/02_variational_bound.ipynb #1ea21ed1
 HYBRID = 0.001        # weight of L beside L_simple; Nichol and Dhariwal 2021, section 3.1
-
-def learned_variance(
-    schedule:NoiseSchedule,           # the forward process
-    v:Tensor,                         # second half of the network's answer, (B, C, H, W)
-    t:Tensor,                         # timesteps 0..T-1, (B,)
-)->Tensor:                            # like `v`, above 0
-    r"From $\tilde\beta_t$ (v = -1) to $\beta_t$ (v = 1), straight on a logarithmic scale."
-    small, large = (var.log().to(v)[t].view(-1, *[1]*(v.ndim-1))
-                    for var in (reverse_variance(schedule, "fixed_small"), schedule.betas))
-    return ((v + 1)/2*large + (1 - v)/2*small).exp()
-
-def _own_term(schedule:NoiseSchedule, x0:Tensor, x_t:Tensor, t:Tensor, mean:Tensor, var:Tensor):
-    "The term of (5) that belongs to each image's timestep, in nats per dimension, (B,)."
-    first = (t == 0).view(-1, *[1]*(x0.ndim-1))
-    truth, spread = schedule.q_posterior(x0, x_t, t)
-    nats = gaussian_kl(truth, spread.clamp(min=1e-20), mean, var)         # of the first: not used
-    mean, var = torch.where(first, mean, x0), torch.where(first, var, 1.)
-    if x0.ndim == 2: last = -log_normal(x0, mean, var)
-    else: last = -discretized_gaussian_log_likelihood(x0, mean, var.sqrt())
-    return torch.where(first, last, nats).flatten(1).mean(1)
 
 # %% ../nbs/02_variational_bound.ipynb #1ea21ed2
 LOSSES = ("simple", "vlb", "mu", "hybrid")
@@ -279,8 +307,9 @@ def training_loss(
         return bound_weights(schedule, variance_type).to(error)[t]*error
     mean = schedule.convert(x_t, t, said, prediction_type, "mu")
     if kind == "hybrid": mean = mean.detach()
-    v = getattr(output, "sample", output)[:, said.shape[1]:].to(wide)         # (B, C, H, W)
-    term = _own_term(schedule, x0, x_t, t, mean, learned_variance(schedule, v, t))
+    var = said_variance(schedule, output, t, variance_type)                   # (B, C, H, W)
+    decoder = "gaussian" if x0.ndim == 2 else "discretized"
+    term = bound_term(schedule, x0, x_t, t, mean, var, decoder)/x0[0].numel()
     return error + HYBRID*schedule.T*term if kind == "hybrid" else term
 
 # %% ../nbs/02_variational_bound.ipynb #7c6459c6

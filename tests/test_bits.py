@@ -193,3 +193,106 @@ def test_the_prediction_type_is_followed():
     pipe.scheduler = pipeline().scheduler
     wrong = bits_per_dim(pipe, images, generator=seeded(0), **options)
     assert not torch.allclose(wrong.draws, right.draws, rtol=0.01)
+
+
+class Speckled(Linear):
+    "Says something of its own about the variance of each pixel, where `v` is not fixed."
+    def __init__(self, v=None):
+        super().__init__()
+        self.v = v
+
+    def forward(self, x, t):
+        v = torch.sin(5*x) if self.v is None else torch.full_like(x, self.v)
+        return torch.cat([self.share*x, v], 1)
+
+
+def by_hand(images, betas, seed, share, flip=1, own=False, said=None):
+    "The bound of `Speckled` from the generator's own noise: float64, NumPy and SciPy."
+    x0, g = images.numpy()/127.5 - 1, seeded(seed)
+    abar = np.cumprod([1 - b for b in betas])
+    total = 0.5*(abar[-1]*x0**2 + (1 - abar[-1]) - 1 - math.log(1 - abar[-1]))
+    for t, b in enumerate(betas):
+        torch.randint(t, t + 1, (len(x0),), generator=g)                # drawn, and known
+        z = torch.randn(x0.shape, generator=g).double().numpy()
+        x_t = math.sqrt(abar[t])*x0 + math.sqrt(1 - abar[t])*z
+        mean = (x_t - b/math.sqrt(1 - abar[t])*share*x_t)/math.sqrt(1 - b)             # (11)
+        before = abar[t-1] if t else 1.
+        k = max(t, 1)                                                   # beta-tilde of the second
+        small = betas[k]*(1 - abar[k-1])/(1 - abar[k])
+        if own and t == 0: small = 1e-20
+        v = np.sin(5*x_t)
+        var = said(x_t) if said else b**((1 + flip*v)/2)*small**((1 - flip*v)/2)
+        if t == 0:
+            hi = np.where(x0 > 0.999, np.inf, x0 + 1/255)
+            lo = np.where(x0 < -0.999, -np.inf, x0 - 1/255)
+            a, c = (lo - mean)/np.sqrt(var), (hi - mean)/np.sqrt(var)
+            total = total - np.log(np.where(a + c > 0, norm.sf(a) - norm.sf(c),
+                                            norm.cdf(c) - norm.cdf(a)))
+        else:
+            c0 = math.sqrt(before)*b/(1 - abar[t])
+            ct = math.sqrt(1 - b)*(1 - before)/(1 - abar[t])
+            off = (c0*x0 + ct*x_t - mean)**2
+            total = total + 0.5*(np.log(var/small) + (small + off)/var - 1)
+    return total.reshape(len(x0), -1).mean(1)/math.log(2)
+
+
+def learned_pipeline(unet, kind="learned_range"):
+    "Six timesteps, and a network with twice the channels."
+    betas = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4]
+    scheduler = DDPMScheduler(num_train_timesteps=6, trained_betas=betas, variance_type=kind)
+    pipe = DDPMPipeline(unet, scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe, betas
+
+
+def test_a_learned_variance_is_that_of_an_independent_computation():
+    "Pixel by pixel, with the same noise; not with v the other way round, nor a sharp last step."
+    pipe, betas = learned_pipeline(Speckled())
+    with torch.no_grad():
+        found = bits_per_dim(pipe, images, clip=False, generator=seeded(4)).draws[0].numpy()
+    right = by_hand(images, betas, 4, 0.6)
+    assert np.abs(found/right - 1).max() < 1e-5
+    for slip in (dict(flip=-1), dict(own=True), dict(share=0.5)):
+        with np.errstate(divide="ignore"):
+            wrong = by_hand(images, betas, 4, **{"share": 0.6, **slip})
+        assert (np.abs(found/wrong - 1) > 0.01).any(), slip
+
+
+def test_a_learned_variance_that_is_no_range():
+    "The network says the variance itself."
+    class Says(Speckled):
+        def forward(self, x, t): return torch.cat([self.share*x, 0.1 + torch.sin(5*x)**2], 1)
+    pipe, betas = learned_pipeline(Says(), "learned")
+    found = bits_per_dim(pipe, images, clip=False, generator=seeded(4)).draws[0].numpy()
+    right = by_hand(images, betas, 4, 0.6, said=lambda x: 0.1 + np.sin(5*x)**2)
+    assert np.abs(found/right - 1).max() < 1e-5
+
+
+@pytest.mark.parametrize("v,kind", [(-1., "fixed_small"), (1., "fixed_large")])
+def test_the_ends_of_the_range_are_the_fixed_variances(v, kind):
+    "Every term but the decoder's of the larger one: there beta_1 stands, not the second's."
+    pipe, _ = learned_pipeline(Speckled(v))
+    options = dict(generator=seeded(5), clip=False)
+    found = bits_per_dim(pipe, images, **options)
+    options["generator"] = seeded(5)
+    fixed = bits_per_dim(pipe, images, variance_type=kind, **options)     # the same network
+    options["generator"] = seeded(5)
+    alone = bits_per_dim(pipeline(), images, variance_type=kind, **options)
+    assert torch.equal(fixed.draws, alone.draws)
+    skip = int(v == 1)
+    assert torch.allclose(found.terms[skip:], fixed.terms[skip:], rtol=1e-5)
+    other = bits_per_dim(learned_pipeline(Speckled(-v))[0], images, clip=False,
+                         generator=seeded(5))
+    assert not torch.allclose(other.terms[1:], fixed.terms[1:], rtol=1e-2)
+
+
+def test_the_bound_of_chapter_2_has_learned_variances():
+    "All timesteps: `vlb_terms` and `bits_per_dim` agree, in the mean of many draws."
+    pipe, _ = learned_pipeline(Speckled())
+    found = bits_per_dim(pipe, images, draws=300, generator=seeded(0), clip=True)
+    x0 = (images.float()/127.5 - 1).repeat(300, 1, 1, 1)
+    with torch.no_grad():
+        right = vlb_terms(pipe.unet, x0, pipe.scheduler.schedule, "learned_range", clip=True)
+    assert abs(found.mean - right.total.mean()) < 0.01*found.mean
+    terms = torch.cat([right.L_0[:, None], right.L_t], 1).mean(0)
+    assert torch.allclose(found.terms.float(), terms, rtol=0.03)

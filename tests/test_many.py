@@ -1,9 +1,12 @@
 "Many images: whoever draws them, in whatever batches, they are the same."
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -127,3 +130,121 @@ def test_refused(tmp_path, options, words):
     with pytest.raises(ValueError, match=words):
         sample_many(pipeline(), **{**dict(n=2, out=tmp_path/"x"), **steps, **options})
     assert not (tmp_path/"x").exists()
+
+
+# Draws 24 images one by one; told to, it dies while it writes a picture or the one file.
+DRAWS = f"""
+import os, signal, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+import numpy as np
+from pathlib import Path
+from PIL import Image
+from test_many import pipeline, sample_many
+where, left, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+real = Image.Image.save
+
+def half(path):
+    Path(path).write_bytes(b"half of a file")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def save(image, path, *args, **more):
+    global left
+    left -= 1
+    if where == "picture" and not left: half(path)
+    real(image, path, *args, **more)
+
+Image.Image.save = save
+if where == "gather": np.savez = lambda path, *args, **more: half(path)
+sample_many(pipeline(), 24, out, 3, num_inference_steps=2, batch_size=1)
+"""
+
+
+def drawing(folder, where="nowhere", after=0, out="x.npz"):
+    "The process, started."
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", DRAWS, where, str(after), out], cwd=folder,
+                            env=env, stderr=subprocess.DEVNULL)
+
+
+def ready(folder): return sorted((folder/"x.npz.parts").glob("[0-9]*.png"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    "The 24 images of a process that nobody kills."
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert drawing(folder).wait() == 0
+    return np.load(folder/"x.npz")["arr_0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment(tmp_path, undisturbed, seed):
+    "SIGKILL from outside, twice; what is there then is whole, is kept, and the rest follows."
+    rng, killed = random.Random(seed), 0
+    for _ in range(2):
+        p, goal = drawing(tmp_path), len(ready(tmp_path)) + rng.randint(2, 8)
+        while p.poll() is None and len(ready(tmp_path)) < goal: time.sleep(0.001)
+        time.sleep(rng.random()*0.01)
+        p.kill()
+        killed += p.wait() == -signal.SIGKILL
+        before = {q: (q.read_bytes(), q.stat().st_mtime_ns) for q in ready(tmp_path)}
+        for q in before: assert np.array_equal(Image.open(q), undisturbed[int(q.stem), ..., 0])
+    assert killed == 2 and 4 <= len(before) < 24 and not (tmp_path/"x.npz").exists()
+    p = drawing(tmp_path, "gather")                        # draws the rest, and is killed, too
+    assert p.wait() == -signal.SIGKILL and len(ready(tmp_path)) == 24
+    assert before.items() <= {q: (q.read_bytes(), q.stat().st_mtime_ns)
+                              for q in ready(tmp_path)}.items()
+    assert drawing(tmp_path).wait() == 0
+    assert np.array_equal(np.load(tmp_path/"x.npz")["arr_0"], undisturbed)
+    assert [q.name for q in tmp_path.iterdir()] == ["x.npz"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where,after,there", [("picture", 1, 0), ("picture", 5, 4),
+                                               ("picture", 24, 23), ("gather", 0, 24)])
+def test_killed_while_it_writes(tmp_path, undisturbed, where, after, there):
+    "Half of a file never has the name of a whole one, and nothing of it stays."
+    assert drawing(tmp_path, where, after).wait() == -signal.SIGKILL
+    assert len(ready(tmp_path)) == there and not (tmp_path/"x.npz").exists()
+    halves = [q for q in tmp_path.rglob("*") if q.is_file() and b"half of" in q.read_bytes()]
+    assert len(halves) == 1                                # it did die in the middle
+    assert drawing(tmp_path).wait() == 0
+    assert np.array_equal(np.load(tmp_path/"x.npz")["arr_0"], undisturbed)
+    assert [q.name for q in tmp_path.iterdir()] == ["x.npz"]
+
+
+@pytest.mark.slow
+def test_killed_in_a_folder(tmp_path, undisturbed):
+    "Numbered pictures: the half that is left is replaced by the whole."
+    assert drawing(tmp_path, "picture", 5, "x").wait() == -signal.SIGKILL
+    left = sorted(q.name for q in (tmp_path/"x").iterdir())
+    assert len(left) == 6 and left[0].startswith(".000004")        # four, a half, and the note
+    assert drawing(tmp_path, out="x").wait() == 0
+    assert np.array_equal(images(tmp_path/"x"), undisturbed[..., 0])
+    assert len(list((tmp_path/"x").iterdir())) == 25
+
+
+@pytest.mark.slow
+def test_torchrun(tmp_path, undisturbed):
+    "The program itself starts two processes; each draws its share, and there is one file."
+    (tmp_path/"draw.py").write_text(textwrap.dedent(f"""
+        import os, sys
+        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        from test_many import pipeline, sample_many
+        pipe, rank = pipeline(), os.environ["RANK"]
+        drawn = []
+        pipe.unet.register_forward_hook(lambda m, args, said: drawn.append(len(args[0])))
+        sample_many(pipe, 24, "x.npz", 3, num_inference_steps=2, batch_size=1)
+        said = f"{{rank}} {{os.environ['WORLD_SIZE']}} {{sum(drawn)}};"
+        with open("said", "a") as f: f.write(said)
+    """))
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    start.append("draw.py")
+    done = subprocess.run(start, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = sorted((tmp_path/"said").read_text().split(";")[:-1])
+    assert said == ["0 2 24", "1 2 24"]                     # twelve images each, two steps
+    assert np.array_equal(np.load(tmp_path/"x.npz")["arr_0"], undisturbed)
+    assert sorted(q.name for q in tmp_path.iterdir()) == ["draw.py", "said", "x.npz"]

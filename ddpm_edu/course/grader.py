@@ -86,7 +86,7 @@ def sentence(
         if fits(kept, answers, tol): return said
     args = unpack(about["visible"][at])
     if name := unused(call, args, about["arguments"], got["numbers"]):
-        return f"another `{name}` gives the same result: where is it used?"
+        return f"another `{name}` gives the same result: where is it used, or what cuts it off?"
     return share_right(got["numbers"], want, tol)
 
 # %% ../../nbs/course/grader.ipynb #59c057a7

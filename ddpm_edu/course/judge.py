@@ -88,7 +88,7 @@ def why(
     if said := stumbled(first.got, question.arguments): return said
     if said := explain(first.got["numbers"], first.want, question.tol): return said
     if name := unused(call, first.args, question.arguments, first.got["numbers"]):
-        return f"another `{name}` gives the same result: where is it used?"
+        return f"another `{name}` gives the same result: where is it used, or what cuts it off?"
     return share_right(first.got["numbers"], first.want, question.tol)
 
 # %% ../../nbs/course/judge.ipynb #8229366f

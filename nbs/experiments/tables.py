@@ -6,7 +6,8 @@
 A cell says what the network predicts (the mean of the reverse step, mu, or the noise), what it is
 trained on, and whether its variance is learned. Every run has a folder in OUT and goes on where it
 was stopped; the first seed of all cells comes before the second. Results: tables.json beside this
-file, or in OUT for `--short`. The whole of Fashion-MNIST is used where it is found."""
+file, or in OUT for `--short`; what it holds of the same options is not run again, on any machine.
+The whole of Fashion-MNIST is used where it is found."""
 import argparse
 import json
 import math
@@ -15,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from ddpm_edu import DDPMScheduler, UNet
-from ddpm_edu.bits import timestep_groups
+from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
+from ddpm_edu.bits import bits_per_dim
 from ddpm_edu.data import load_fashion_mnist
 from ddpm_edu.evaluation import fashion_distance
 from ddpm_edu.images import to_uint8
@@ -24,8 +25,7 @@ from ddpm_edu.plots import make_grid
 from ddpm_edu.store import whole_file
 from ddpm_edu.training import TrainConfig, draw_batch, ema_weights
 from ddpm_edu.unet import unet_config
-from ddpm_edu.variational_bound import (discretized_gaussian_log_likelihood, gaussian_kl,
-    learned_variance, reverse_variance, training_loss)
+from ddpm_edu.variational_bound import training_loss
 
 HERE, T, LEARNED = Path(__file__).parent, 1000, "learned_range"
 CELLS = {                        # what is predicted, the loss, the variance
@@ -50,23 +50,23 @@ def asked(net, name):
     return changed if name.startswith("mu - x_t") else model
 
 
-def reverse(model, schedule, x_t, t, cell):
-    "What is said about the noise, the mean of the reverse step and its variance, and v or None."
-    predicts, _, variance = cell
-    out, v = model(x_t, t), None
-    if variance == LEARNED:
-        out, v = out.chunk(2, 1)
-        var = learned_variance(schedule, v, t)
-    else: var = reverse_variance(schedule, variance).to(x_t)[t].view(-1, 1, 1, 1)
-    eps, mean = (schedule.convert(x_t, t, out, predicts, what) for what in ("epsilon", "mu"))
-    return eps, mean, var, v
+class Noise(torch.nn.Module):
+    "What a cell's network says, as noise, followed, if it is learned, by v of the variance."
+    def __init__(self, net, name):
+        super().__init__()
+        self.net, self.config, self.schedule = net, net.config, DDPMScheduler().schedule
+        self.model, (self.predicts, _, self.variance) = asked(net, name), CELLS[name]
+
+    def forward(self, x_t, t):
+        said, *v = self.model(x_t, t).chunk(1 + (self.variance == LEARNED), 1)
+        return torch.cat([self.schedule.convert(x_t, t, said, self.predicts, "epsilon"), *v], 1)
 
 
 def train(folder, name, seed, o, data, told):
     "The averaged network and the history; a checkpoint every 250 steps."
     cell = CELLS[name]
     c = TrainConfig(steps=o["steps"], batch_size=o["batch_size"], warmup_steps=o["steps"]//15,
-        ema_decay=0.99)
+        ema_decay=0.99, decay=o.get("decay", "cosine"))
     torch.manual_seed(seed)
     net = UNet(**dict(unet_config("fashion-mnist"), block_out_channels=o["widths"],
         norm_num_groups=4, out_channels=1 + (cell[2] == LEARNED)))
@@ -93,7 +93,8 @@ def train(folder, name, seed, o, data, told):
         sums.append((loss.item(), length.item()))
         if step % max(1, c.steps//50) == 0:
             losses, lengths = zip(*sums)
-            history.append([step, sum(losses)/len(losses), max(lengths)])
+            said = sum(losses)/len(losses), max(lengths)
+            history.append([step, *(float(f"{v:.5g}") for v in said)])           # for a small file
             sums = []
             if not math.isfinite(history[-1][1]): break
         if step % 250 == 0 or step == c.steps:
@@ -102,43 +103,32 @@ def train(folder, name, seed, o, data, told):
             with whole_file(saved, alone=True) as part:
                 torch.save(dict(states, history=history, step=step, spent=spent), part)
             told(f"{step} steps, {spent:.0f} s, loss {history[-1][1]:.4g}")
-    return ema.module.eval(), schedule, history, spent
+    return ema.module.eval(), history, spent
 
 
 @torch.no_grad()
 def draw(net, name, o):
     "Images, bytes, from the same noise in every cell; the estimates of x_0 are clipped."
     scheduler, images = DDPMScheduler(variance_type=CELLS[name][2]), []
-    schedule = scheduler.schedule
-    model = asked(net, name)
+    model = Noise(net, name)
     scheduler.set_timesteps(o["sample_steps"])
     for first in range(0, o["samples"], o["draw_batch"]):
         own = [torch.Generator().manual_seed(i) for i in range(first, first + o["draw_batch"])]
         x = torch.cat([torch.randn(1, 1, 28, 28, generator=g) for g in own])
         for t in scheduler.timesteps:
-            eps, _, _, v = reverse(model, schedule, x, t.expand(len(x)), CELLS[name])
-            out = eps if v is None else torch.cat([eps, v], 1)
+            out = model(x, t.expand(len(x)))
             x = scheduler.step(out, t, x, generator=own).prev_sample
         images.append(to_uint8(x.clamp(-1, 1)))
     return torch.cat(images)
 
 
-@torch.no_grad()
-def bits(net, schedule, images, name, o):
+def bits(net, images, name, o):
     "The bound in bits per dimension and its standard error; x_0 is not clipped, as in training."
-    x0, model = images.float()/127.5 - 1, asked(net, name)
-    g, total = torch.Generator().manual_seed(0), schedule.prior_kl(x0)/x0[0].numel()
-    ends = timestep_groups(T, o["groups"])
-    for low, high in zip([0, *ends], ends):
-        t = torch.randint(low, high, (len(x0),), generator=g)
-        x_t = schedule.q_sample(x0, t, torch.randn(x0.shape, generator=g))
-        _, mean, var, _ = reverse(model, schedule, x_t, t, CELLS[name])
-        truth, spread = schedule.q_posterior(x0, x_t, t)
-        if low: nats = gaussian_kl(truth, spread, mean, var)
-        else: nats = -discretized_gaussian_log_likelihood(x0, mean, var.sqrt())
-        total = total + (high - low)*nats.flatten(1).mean(1)
-    total = total/math.log(2)
-    return [total.mean().item(), (total.std()/len(total)**0.5).item()]
+    pipe = DDPMPipeline(Noise(net, name), DDPMScheduler(variance_type=CELLS[name][2]))
+    pipe.set_progress_bar_config(disable=True)
+    g = torch.Generator().manual_seed(0)
+    found = bits_per_dim(pipe, images, o["groups"], batch_size=len(images), clip=False, generator=g)
+    return [found.mean, found.error]
 
 
 def unstable(history):
@@ -157,13 +147,13 @@ def run(folder, name, seed, o, data, test):
     folder.mkdir(parents=True, exist_ok=True)
     told = lambda what: print(f"{name}, seed {seed}: {what}", flush=True)
     cell = CELLS[name]
-    net, schedule, history, seconds = train(folder, name, seed, o, data, told)
+    net, history, seconds = train(folder, name, seed, o, data, told)
     result = dict(cell=name, predicts=cell[0], loss=cell[1], variance=cell[2], seed=seed,
         parameters=sum(p.numel() for p in net.parameters()), history=history,
         seconds=round(seconds, 1), unstable=unstable(history))
     for split, images in (("test", test), ("train", data.images)):
         some = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
-        result[f"bits_{split}"] = bits(net, schedule, some[:o["bits_images"]], name, o)
+        result[f"bits_{split}"] = bits(net, some[:o["bits_images"]], name, o)
     drawn = draw(net, name, o)
     result["distance"] = fashion_distance(drawn)
     torch.save(dict(images=drawn, net=net.state_dict()), folder/"drawn.pt")
@@ -176,27 +166,43 @@ def picture(out, columns=10):
     "What each cell draws with its first seed, a row for each, from the same noise."
     rows = []
     for name in CELLS:
-        found = torch.load(out/f"{name.replace(', ', '-')}-0"/"drawn.pt", weights_only=True)
+        found = torch.load(place(out, name, 0)/"drawn.pt", weights_only=True)
         rows.append(found["images"][:columns])
     return make_grid(torch.cat(rows), columns, pad=0)
 
 
+def place(out, name, seed):
+    "The folder of a run."
+    return out/f"{name.replace(', ', '-')}-{seed}"
+
+
+def finished(where, o):
+    "The results that a file has of these options, by cell and seed; of other options, none."
+    record = json.loads(where.read_text()) if where.exists() else {}
+    if record.get("options") != json.loads(json.dumps(o)): return {}
+    return {(r["cell"], r["seed"]): r for r in record["runs"]}
+
+
 def main(argv=None):
-    "All runs, and the file after each of them."
+    "All runs that are missing, and the file, whole, after each of them."
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("out", type=Path, help="folder of the runs")
     p.add_argument("--short", action="store_true", help="a tiny version, in less than a minute")
     a = p.parse_args(argv)
     o = SHORT if a.short else LONG
     data, test = load_fashion_mnist("train"), load_fashion_mnist("test").images
-    where, runs = (a.out if a.short else HERE)/"tables.json", []
+    where = (a.out if a.short else HERE)/"tables.json"
     a.out.mkdir(parents=True, exist_ok=True)
-    for seed in range(o["seeds"]):
-        for name in CELLS:
-            runs.append(run(a.out/f"{name.replace(', ', '-')}-{seed}", name, seed, o, data, test))
-            where.write_text(json.dumps(dict(options=o, runs=runs)) + "\n")
-        picture(a.out).save(where.with_suffix(".png"), optimize=True)
-    return runs
+    order = [(name, seed) for seed in range(o["seeds"]) for name in CELLS]
+    found = finished(where, o)
+    for name, seed in [key for key in order if key not in found]:
+        found[name, seed] = run(place(a.out, name, seed), name, seed, o, data, test)
+        runs = [found[key] for key in order if key in found]
+        with whole_file(where, alone=True) as part:
+            part.write_text(json.dumps(dict(options=o, runs=runs)) + "\n")
+        if all((place(a.out, name, 0)/"drawn.pt").exists() for name in CELLS):
+            picture(a.out).save(where.with_suffix(".png"), optimize=True)
+    return [found[key] for key in order]
 
 
 if __name__ == "__main__": main()

@@ -26,6 +26,18 @@ def made(**options):
     return pipe
 
 
+class Twice(Nothing):
+    "Says something of the variance, too: x."
+    def forward(self, x, t): return torch.cat([self.weight*x, x], 1)
+
+
+def twice(kind):
+    "A pipeline whose network has learned a variance of this kind."
+    pipe = made(variance_type=kind)
+    pipe.unet = Twice()
+    return pipe
+
+
 def damaged(path):
     "A file that a disk has eaten."
     with open(path, "wb") as f: f.write(b"junk")
@@ -48,8 +60,13 @@ ROWS = [
     ("bits_per_dim(pipe, x, draws=0)", ValueError, ("draws", "at least 1")),
     ("bits_per_dim(pipe, x, batch_size=0)", ValueError, ("batch_size", "at least 1")),
     ("bits_per_dim(pipe, x, variance_type='fixed_larg')", ValueError, ("variance_type", "Did you")),
-    ("bits_per_dim(pipe, x, variance_type='learned')", ValueError, ("learned", "fixed_small")),
-    ("bits_per_dim(made(variance_type='learned_range'), x)", ValueError, ("learned", "knows")),
+    ("bits_per_dim(pipe, x, variance_type='learned')", ValueError,
+     ("'learned' needs", "network that learned", "'fixed_small'", "leave the argument out")),
+    ("bits_per_dim(made(variance_type='learned_range'), x)", ValueError,
+     ("(3, 2, 4, 4)", "got (3, 1, 4, 4)", "twice the channels")),
+    ("bits_per_dim(twice('learned'), x)", ValueError, ("above 0", "got -", "learned_range")),
+    ("bits_per_dim(twice('learned_range'), x, first='own')", ValueError,
+     ("first='own'", "fixed_large", "'learned_range'")),
     ("bits_per_dim(pipe, x, first='third')", ValueError, ("first", "'second'")),
     ("bits_per_dim(pipe, x, first='own')", ValueError, ("first='own'", "fixed_large", "infinite")),
     ("bits_per_dim(pipe, x, clip=1)", TypeError, ("clip", "True or False")),

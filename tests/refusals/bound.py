@@ -52,7 +52,8 @@ ROWS = [
      ValueError, ("mean must have the shape (256,)", "got (1,)")),
     # all terms
     ("vlb_terms(itself, images, schedule, decoder='bytes')", ValueError, "decoder must be one of"),
-    ("vlb_terms(itself, images, schedule, 'learned')", ValueError, "variance_type must be one of"),
+    ("vlb_terms(itself, images, schedule, 'learned')", ValueError,
+     ("(4, 2, 8, 8)", "got (4, 1, 8, 8)", "twice the channels")),
     ("vlb_terms(itself, images.long(), schedule)", TypeError, ("x0 must hold", "floating-point")),
     ("vlb_terms(itself, images, schedule, clip='yes')", TypeError, ("clip must be", "'yes'")),
     ("vlb_terms(twice, images, schedule)", ValueError, SHAPES),

@@ -16,7 +16,7 @@ def betas_of(seed, least=1):
     g, r = start(seed)
     kind = seed % 6
     if kind == 0: betas = torch.linspace(1e-4, 0.02, r.choice([10, 100, 1000]))
-    elif kind == 1: betas = torch.full((max(least, 1),), r.choice([0.3, 0.999, 1e-4]))
+    elif kind == 1: betas = torch.full((max(least, 1),), r.choice([0.3, 0.9997, 1e-4]))
     elif kind == 2: betas = torch.rand(max(least, 7), generator=g)*0.05
     else: betas = 0.01 + 0.97*torch.rand(r.randint(max(least, 2), 12), generator=g)
     return betas.double() if r.random() < 0.5 else betas
@@ -31,11 +31,14 @@ def tensor_of(seed, shape=None):
     return scale*x
 
 
+def usual(T): return torch.linspace(1e-4, 0.02, T, dtype=torch.float64)
+
+
 def abar_of(seed):
     "abar (T,), falling: of the usual schedule, of one step, with both ends, or of random steps."
     g, r = start(seed + 31)
     kind = seed % 4
-    if kind == 0: return (1-torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
+    if kind == 0: return (1-usual(r.choice([1000, 1200]))).cumprod(0)
     if kind == 1: return torch.tensor([0.9999, 0.81, 0.3, 1e-4])
     if kind == 2: return torch.tensor([r.choice([0.36, 0.9998, 0.02])])
     return (0.01 + 0.98*torch.rand(r.randint(2, 9), generator=g)).sort(descending=True).values
@@ -70,7 +73,7 @@ def reverse_of(seed, least=1):
     shapes = [(3,), (2, 2), (2, 3, 2), (1, 1, 2, 2), (2, 3, 1, 4), (4, 1, 3, 3), (1, 5)]
     x = tensor_of(seed, r.choice(shapes)).to(betas)
     # tiny numbers in float64: 1 - abar of a small beta is known to few digits in float32
-    if x.abs().max() < 0.1: x, betas = x.double(), betas.double()
+    if x.abs().max() < 0.1 or betas.min() < 1e-2: x, betas = x.double(), betas.double()
     return x, max(t, least - 1), noise_like(x, seed + 37), betas
 
 

@@ -26,14 +26,14 @@ def visible():
 
 
 def draw(seed):
-    "All bytes and the ends, narrow and wide Gaussians, means out to 3 standard deviations."
+    "All bytes and the ends, narrow and wide Gaussians, means out to 4.5 standard deviations."
     g, r = start(seed)
     shape = r.choice([(4,), (1,), (2, 3), (2, 1, 2, 2)])
     u = torch.randint(0, 256, shape, generator=g)
     ends = torch.tensor([0, 255, 1, 254])[torch.randint(4, shape, generator=g)]
     if seed % 3: u = torch.where(torch.rand(shape, generator=g) < 0.5, u, ends)
     std = [0.2, 0.02, 1., 0.005, 3.][seed % 5]
-    away = 6*torch.rand(shape, generator=g, dtype=torch.float64) - 3
+    away = 9*torch.rand(shape, generator=g, dtype=torch.float64) - 4.5
     return u, u/127.5 - 1 + std*away, std
 
 

@@ -25,7 +25,10 @@ def visible():
 def draw(seed):
     g, r = start(seed)
     # products of some hundreds overflow in a naive exp
-    if seed % 10 == 0: return (torch.tensor([[[300.0, 0.0]]]), torch.eye(2)[None],
+    if seed % 10 == 0:
+        q = [[300.0, 0.0], [0.0, -300.0], [300.0, 299.0]][:1 + seed//10 % 3]
+        return torch.tensor([q]), torch.eye(2)[None], torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    if seed % 10 == 5: return (torch.tensor([[[100.0, 99.0], [1.0, 0.5]]]), torch.eye(2)[None],
                                torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]))
     B, N, M, d, e = (r.choice(sizes) for sizes in ([1, 2, 3], [1, 2, 4], [1, 3, 4], [1, 2, 5, 9],
                                                    [1, 2, 4]))

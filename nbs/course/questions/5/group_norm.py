@@ -24,8 +24,8 @@ def visible():
 
 def draw(seed):
     r = start(seed)[1]
-    groups, size = r.choice([(3, 2), (1, 2), (2, 4), (4, 1), (2, 3), (1, 1)])
-    shape = (r.choice([1, 2, 3]), groups*size, *r.choice([(2, 2), (1, 3), (4, 1), (5, 6)]))
+    groups, size = r.choice([(3, 2), (1, 2), (4, 8), (4, 1), (2, 3), (1, 1)])
+    shape = (r.choice([1, 2, 3]), groups*size, *r.choice([(2, 2), (1, 3), (4, 1), (16, 16)]))
     x = tensor_of(seed, shape)
     x = x + r.choice([0, 0, 3])*x.std()
     if seed % 3 == 2: x[0, 0, 0, 0] += 100*x.std()               # one number far from the others

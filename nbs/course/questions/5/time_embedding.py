@@ -24,8 +24,9 @@ def visible():
 
 def draw(seed):
     g, r = start(seed)
-    dim = r.choice([2, 4, 6, 10, 12, 16])
-    t = torch.randint(1000 if dim <= 4 else 60, (r.randint(1, 6),), generator=g)
+    dim = r.choice([2, 4, 6, 10, 12, 40])
+    last = {2: 3000, 4: 1000}.get(dim, 60)
+    t = torch.randint(last, (r.randint(1, 6),), generator=g)
     if seed % 4 == 1: t = t + torch.rand(len(t), generator=g)
     if seed % 4 == 2: t = t.double()
     return t, dim

@@ -39,7 +39,7 @@ def draw(seed):
 
 
 def observe(f, *args):
-    from ddpm_edu.course.training_check import watched_training
+    from ddpm_edu.course.training_record import watched_training
     return watched_training(f, *args)
 
 
