@@ -266,6 +266,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'ddpm_edu.course.jail.course_folder': ('course/jail.html#course_folder', 'ddpm_edu/course/jail.py'),
                                       'ddpm_edu.course.jail.covered': ('course/jail.html#covered', 'ddpm_edu/course/jail.py'),
                                       'ddpm_edu.course.jail.heard': ('course/jail.html#heard', 'ddpm_edu/course/jail.py'),
+                                      'ddpm_edu.course.jail.lacking': ('course/jail.html#lacking', 'ddpm_edu/course/jail.py'),
                                       'ddpm_edu.course.jail.numbers_of_stranger': ( 'course/jail.html#numbers_of_stranger',
                                                                                     'ddpm_edu/course/jail.py'),
                                       'ddpm_edu.course.jail.packages': ('course/jail.html#packages', 'ddpm_edu/course/jail.py'),

@@ -12,13 +12,14 @@ import zipfile
 import pytest
 from course_files import ROOM, automatic, course, notebook, sources
 
+from ddpm_edu.course.jail import lacking
 from ddpm_edu.course.questions import load_assignment, source_with
 from ddpm_edu.course.release import student_version
 
 each = pytest.mark.parametrize("n", sources)
 BLANK = "raise NotImplementedError()"
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.S)
-sandboxed = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap")
+sandboxed = pytest.mark.skipif(bool(lacking()), reason="needs bubblewrap")
 
 
 @each

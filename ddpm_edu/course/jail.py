@@ -6,8 +6,9 @@ For lecturers. 5 minutes to read, 20 seconds to run."""
 # %% auto #0
 __all__ = ['LIBRARIES', 'ROOM', 'SYSTEM', 'DISK', 'ENVIRONMENT', 'ENDLESS', 'CRASHED', 'MOST',
            'START', 'GRACE', 'course_folder', 'packages', 'covered', 'bubblewrap',
-           'container', 'command', 'Dead', 'Jail', 'ask', 'heard', 'numbers_of_stranger',
-           'run_cell', 'again', 'asked', 'caller', 'call_by_name', 'value_of']
+           'container', 'lacking', 'command', 'Dead', 'Jail', 'ask', 'heard',
+           'numbers_of_stranger', 'run_cell', 'again', 'asked', 'caller', 'call_by_name',
+           'value_of']
 
 # %% ../../nbs/course/jail.ipynb #c4bffa9e
 import importlib.util
@@ -82,6 +83,14 @@ def container(
             f"{room.parent if library else room}:{inside}:ro", "--workdir", "/tmp", image,
             "python", "-m", "ddpm_edu.course.runner", "--serve"]
 
+# %% ../../nbs/course/jail.ipynb #e8f18c6d
+def lacking()->str:
+    "Why bubblewrap cannot be used here, \"\" if it can."
+    if not shutil.which("bwrap"): return "the command bwrap is not installed"
+    done = subprocess.run(["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"], text=True,
+        capture_output=True)
+    return f"bwrap says {done.stderr.strip()[:200]!r}" if done.returncode else ""
+
 # %% ../../nbs/course/jail.ipynb #34a04490
 def command(
     library:bool=False,              # as for `bubblewrap`
@@ -91,9 +100,9 @@ def command(
     "How to start the runner; a RuntimeError says what is missing."
     if trust: return [sys.executable, "-m", "ddpm_edu.course.runner", "--serve"]
     if image: return container(image, library)
-    if shutil.which("bwrap"): return bubblewrap(library)
-    raise RuntimeError("there is no bubblewrap (the command bwrap), so submissions would run with "
-        "your rights: install it (Debian: apt install bubblewrap), name a container's image with "
+    if not (lack := lacking()): return bubblewrap(library)
+    raise RuntimeError(f"there is no sandbox, so submissions would run with your rights: {lack}. "
+        "Install bubblewrap (Debian: apt install bubblewrap), name a container's image with "
         "--image, or add --trust if all the submissions are your own")
 
 # %% ../../nbs/course/jail.ipynb #229deecc
