@@ -292,7 +292,8 @@ def test_a_notebook_is_bounded_and_a_check_goes_on_in_it():
 
 def test_without_a_sandbox_grading_is_refused(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(RuntimeError, match="bwrap is not installed. .*--image.*--trust"): jail.command()
+    with pytest.raises(RuntimeError, match="bwrap is not installed. .*--image.*--trust"):
+        jail.command()
     with pytest.raises(RuntimeError, match="neither podman nor docker"): jail.command(image="x")
     assert "--serve" in jail.command(trust=True)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
