@@ -53,6 +53,18 @@ def test_right_answers_pass_and_each_mistake_is_caught_by_its_name(path):
     assert own >= 0.95*len(q.mistakes), (own, len(q.mistakes))
 
 
+@pytest.mark.slow
+@by_numbers
+@pytest.mark.parametrize("term", [1, 2027])
+def test_other_terms_are_as_strict(path, term):
+    "With other hidden arguments right answers still pass, and mistakes are still caught."
+    q = load_question(path)
+    said = lambda code: judge(q, directly(q, function_with(q, code)), term)
+    for code in q.right: assert said(code) == "", (code, said(code))
+    missed = [sentence for sentence, code in q.mistakes if not said(code)]
+    assert len(missed) <= 1, missed
+
+
 @by_numbers
 def test_a_student_reads_the_mistakes_name(path):
     "What checks.json knows is enough to name what the visible arguments show."

@@ -97,11 +97,12 @@ ENOUGH = 6                           # failures
 def judge(
     question:Question,
     call:Callable,                   # call(args, seed) -> as from `sandbox.answer`: the student's
+    term:int=0,                      # as for `Question.draws`
 )->str:                              # "" if it is right
     "Is an answer right? If not, the sentence that says why."
     tries:list[Try] = []
     visible = question.shown()
-    for seed, args in enumerate([*visible, *question.draws()]):
+    for seed, args in enumerate([*visible, *question.draws(term)]):
         tries.append(looked_at(question, args, call(args, seed), seed))
         wrong = sum(not one.right for one in tries)
         if wrong == ENOUGH or wrong and question.verdict: break

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+
+
 # %% ../../nbs/course/questions.ipynb #c40e5f39
 @dataclass
 class Question:
@@ -40,12 +42,17 @@ class Question:
     @property
     def function(self)->Any: return getattr(self.module, self.name)
     @property
-    def arguments(self)->list[str]: return list(inspect.signature(self.function).parameters)
-    @property
     def verdict(self)->Any: return getattr(self.module, "verdict", None)
+    @property
+    def arguments(self)->list[str]: return list(inspect.signature(self.function).parameters)
 
-    def shown(self)->list[tuple]: return [tuple(args) for args in self.module.visible()]
-    def draws(self)->list[tuple]: return [self.module.draw(seed) for seed in range(self.seeds)]
+    def shown(self)->list[tuple]:
+        "Visible arguments."
+        return [tuple(args) for args in self.module.visible()]
+
+    def draws(self, term:int=0)->list[tuple]:
+        "Hidden arguments, other ones for each number of a term."
+        return [self.module.draw(1000*term + seed) for seed in range(self.seeds)]
 
 # %% ../../nbs/course/questions.ipynb #5e3dc6b1
 def body(

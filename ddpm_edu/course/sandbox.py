@@ -69,6 +69,7 @@ SLIPS = {                            # part of a message -> what it often means
     "broadcast": SHAPES,
     "must match": SHAPES,
     "cannot be multiplied": "look at the shapes: is one of them transposed?",
+    "with size 0": "is there nothing at the place where you look? What is the answer then?",
     "IndexError": "an index beyond the end: off by one?",
     "ZeroDivisionError": "for which argument is the denominator 0? "
                          "The answer there may be a special one",

@@ -85,7 +85,7 @@ class InSandbox(NbGraderPreprocessor):
                 test = cell.metadata.get("nbgrader", {}).get("grade_id")
                 if test not in tests: cell.outputs = shown(run_cell(jail, cell.source))
                 else:
-                    said = judged(jail, tests[test])
+                    said = judged(jail, tests[test], int(os.environ.get("GRADE_TERM", 0)))
                     cell.outputs = verdict(said)
                     got = cell.metadata["nbgrader"]["points"]*(not said)
                     lines.append(f"- Question {test[1:-5]}: {said or 'right'} ({got:g} of "
@@ -102,10 +102,10 @@ class InSandbox(NbGraderPreprocessor):
         return {f"q{k}-test": q for k, q in enumerate(questions, 1)}
 
 
-def judged(jail, question):
+def judged(jail, question, term):
     "What the grader says about a question, '' if it is right."
     if question is not None:
-        return judge(question, caller(jail, question, 60 if question.verdict else 10))
+        return judge(question, caller(jail, question, 60 if question.verdict else 10), term)
     call = lambda run: call_by_name(jail, "experiment", run, OBSERVE, 60)
     return experiment_fault(call, value_of(jail, "SETTINGS"))
 

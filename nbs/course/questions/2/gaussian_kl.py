@@ -30,7 +30,7 @@ def draw(seed):
     if seed % 7 == 6: m1 = 30*m1
     if seed % 5 == 1: m2 = m1
     if seed % 5 == 2: v2 = v1
-    if seed == 11: m2, v2 = m1, v1
+    if seed % 1000 == 11: m2, v2 = m1, v1
     if seed % 4 == 3: m1, v1, m2, v2 = m1.float(), v1.float(), m2.float(), v2.float()
     return m1, v1, m2, v2
 

@@ -25,7 +25,7 @@ def visible():
 def draw(seed):
     r = start(seed)[1]
     known = [(1000, 50), (7, 7), (800, 799), (5, 1), (1, 1), (1000, 501), (6, 5)]
-    if seed < len(known): return known[seed]
+    if seed % 1000 < len(known): return known[seed % 1000]       # the same in every term
     T = r.choice([r.randint(2, 30), 100, r.randint(50, 1000), 1000])
     return T, r.randint(1, min(T, 800))             # a recursion must not be too deep
 

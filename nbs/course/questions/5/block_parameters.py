@@ -29,7 +29,7 @@ def visible():
 def draw(seed):
     r = start(seed)[1]
     known = [(128, 256, 512), (256, 256, 512), (256, 128, 512), (1, 1, 1), (1, 2, 1), (2, 1, 3)]
-    if seed < len(known): return known[seed]
+    if seed % 1000 < len(known): return known[seed % 1000]       # the same in every term
     c = r.choice([r.randint(1, 20), r.randint(20, 400)])
     return c, c if seed % 3 == 0 else r.randint(1, 2*c), r.randint(1, 600)
 
