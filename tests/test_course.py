@@ -318,7 +318,18 @@ def test_what_a_stranger_sends_is_made_plain():
     for said in ({}, {"numbers": 3}, {"numbers": [[1]]}, {"numbers": [[["a"], "b", ["c"]]]}):
         assert jail.numbers_of_stranger(said) == {"wrong": "there is no answer"}
     fine = {"numbers": [[[1], "float32", [2]]], "random": 1, "more": object}
-    assert jail.numbers_of_stranger(fine) == {"numbers": [[[1], "float32", [2.0]]], "random": True}
+    assert jail.numbers_of_stranger(fine) == {
+        "numbers": [[[1], "float32", [2.0]]], "random": True, "changed": []}
+    odd = jail.numbers_of_stranger({"numbers": [], "changed": [0, "x", None]})
+    assert odd["changed"] == [0]
+
+
+def test_an_argument_must_stay_as_it_is():
+    q = load_question(next(p for p in files if p.stem == "langevin"))
+    def langevin(score, x, delta, noises):
+        for z in noises: x += delta/2*score(x) + delta**0.5*z
+        return x
+    assert "changes its argument `x`" in judge(q, directly(q, langevin))
 
 
 def test_a_call_says_what_is_missing():
