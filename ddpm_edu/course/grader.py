@@ -78,8 +78,9 @@ def sentence(
 )->str:
     "What may be the mistake."
     got, want, tol = answers[at], about["want"][at], about["tol"]
+    fine = "numbers" in got and agree(got["numbers"], want, tol)
     for said, kept in about["mistakes"]:
-        if fits(kept, answers, tol): return said
+        if not fine and fits(kept, answers, tol): return said
     if said := stumbled(got, about["arguments"]): return said
     if said := explain(got["numbers"], want, tol): return said
     for said, kept in about["rules"]:

@@ -84,7 +84,8 @@ def why(
 )->str:
     "The sentence for an answer that is wrong."
     first = next(one for one in tries if not one.right)
-    if said := known(question, tries): return said
+    fine = "numbers" in first.got and agree(first.got["numbers"], first.want, question.tol)
+    if not fine and (said := known(question, tries)): return said
     if said := stumbled(first.got, question.arguments): return said
     if said := explain(first.got["numbers"], first.want, question.tol): return said
     if name := unused(call, first.args, question.arguments, first.got["numbers"]):
