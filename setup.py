@@ -43,7 +43,7 @@ class build_with_book(build_py):
         for page in sorted([*nbs.rglob("*.ipynb"), *nbs.rglob("*.png"), *results]):
             place = page.relative_to(nbs)
             hidden = any(part.startswith((".", "_")) for part in place.parts)
-            if hidden or "assignments" in place.parts: continue
+            if hidden or place.parts[0] == "course": continue      # a lecturer has a checkout
             (book/place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(page, book/place)
         write_assignments(book)
