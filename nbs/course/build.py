@@ -102,8 +102,10 @@ def known(q):
             for parts in want]
     taken = []
     slips = [(sentence, function_with(q, code)) for sentence, code in q.mistakes]
+    # rules come last, and only where nothing else is known: one sum is enough
+    short = lambda found: [[said, [m and m[:2] for m in made]] for said, made in found]
     return dict(about, want=want, mistakes=named(q, want, slips, taken),
-        rules=named(q, want, rule_functions(q), taken))
+        rules=short(named(q, want, rule_functions(q), taken)))
 
 
 def same(old, new):
@@ -128,8 +130,8 @@ def main():
         for q in assignment.questions: checks[q.name] = known(q)
     checks = json.loads(json.dumps(checks))
     if not CHECKS.exists() or not same(json.loads(CHECKS.read_text(encoding="utf-8")), checks):
-        rows = [f"{json.dumps(name)}: {json.dumps(q, ensure_ascii=False)}"
-                for name, q in checks.items()]
+        dense = dict(ensure_ascii=False, separators=(",", ":"))
+        rows = [f"{json.dumps(name)}:{json.dumps(q, **dense)}" for name, q in checks.items()]
         stale.append((CHECKS, "{\n" + ",\n".join(rows) + "\n}\n"))
     for path, text in stale:
         if "--check" not in sys.argv: path.write_text(text, encoding="utf-8")
