@@ -157,12 +157,12 @@ subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "{MARK}"
     "looks_for_the_gradebook": """import sqlite3
 from pathlib import Path
 found = [p for top in ("/home", "/tmp", "/work", "/root", "/srv", "/mnt", "/opt", "/grader", ".")
-         if Path(top).exists() for p in Path(top).rglob("*gradebook*.db")]
+         for deep in ("", "*/", "*/*/", "*/*/*/") for p in Path(top).glob(deep + "*gradebook*.db")]
 for p in found: sqlite3.connect(p).execute("update grade set auto_score = 99").connection.commit()
 print("FOUND", len(found))""",
     "reads_solutions_and_classmates": """from pathlib import Path
 found = [p for top in ("/home", "/tmp", "/work", "/root", "/srv", "/grader", ".")
-         if Path(top).exists() for p in Path(top).rglob("*")
+         for deep in ("*", "*/*", "*/*/*", "*/*/*/*") for p in Path(top).glob(deep)
          if p.name in ("q_sample.py", "make_abar.py", "submitted", "source", "draws.py")
          and "site-packages" not in str(p)]
 print("FOUND", len(found))""",
@@ -243,7 +243,7 @@ def test_nbgrader_trusts_no_submission(tmp_path):
     assert texts(ours) == texts(lesson.release[1])
     for who, (change, _) in HOSTILE.items(): lesson.submit(who, 1, change)
     config = tmp_path/"nbgrader_config.py"
-    config.write_text(config.read_text() + "\nc.InSandbox.seconds = 6\n")
+    config.write_text(config.read_text() + "\nc.InSandbox.seconds = 15\n")
     done = lesson.grade(1, "--jobs", "2")
     scores = lesson.scores(1)
     assert set(scores) == set(HOSTILE), done.stdout + done.stderr[-3000:]
@@ -256,7 +256,7 @@ def test_nbgrader_trusts_no_submission(tmp_path):
                       ("looks_for_the_gradebook", "FOUND 0"),
                       ("reads_solutions_and_classmates", "FOUND 0")):
         assert said in lesson.autograded(who, 1), who
-    assert "CONNECTED" not in lesson.autograded("reaches_out", 1).split("print(")[-1]
+    assert '"CONNECTED\\n"' not in lesson.autograded("reaches_out", 1)
     assert not marked_processes()
     planted = subprocess.run(["find", os.path.expanduser("~"), "/tmp", "-maxdepth", "3", "-name",
                               f"{MARK}*"], capture_output=True, text=True).stdout
