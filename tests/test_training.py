@@ -786,3 +786,11 @@ def test_a_learned_variance_trains_and_draws(tmp_path, loss):
     again = DDPMPipeline.from_pretrained(tmp_path/loss)
     assert again.scheduler.config.variance_type == "learned_range"
     assert again.unet.config.out_channels == 2
+
+
+def test_a_recipe_with_numbers_of_numpy(tmp_path):
+    "It is written down with the checkpoint, and read again."
+    import numpy as np
+    odd = TrainConfig(np.int64(4), np.int32(4), lr=np.float32(0.5), seed=np.int64(1))
+    assert {type(v) for v in vars(odd).values()} == {int, float, bool, str, tuple}
+    assert json.loads(json.dumps(vars(odd)))["lr"] == 0.5
