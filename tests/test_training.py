@@ -791,6 +791,8 @@ def test_a_learned_variance_trains_and_draws(tmp_path, loss):
 def test_a_recipe_with_numbers_of_numpy(tmp_path):
     "It is written down with the checkpoint, and read again."
     import numpy as np
-    odd = TrainConfig(np.int64(4), np.int32(4), lr=np.float32(0.5), seed=np.int64(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")                         # as with python -W error
+        odd = TrainConfig(np.int64(4), np.int32(4), lr=np.float32(0.5), seed=np.int64(1))
     assert {type(v) for v in vars(odd).values()} == {int, float, bool, str, tuple}
     assert json.loads(json.dumps(vars(odd)))["lr"] == 0.5
