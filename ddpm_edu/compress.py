@@ -147,6 +147,9 @@ def decompress(
     path = user_path(file, "file")
     name = path.name.removesuffix(".ddpm") + ".png"               # coat.png.ddpm: coat.png.png
     target = _check_place(user_path(out, "out") if out else path.with_name(name))
+    if not path.is_file():
+        raise FileNotFoundError(f"file={str(path)!r} is not there, or is a folder; name one that "
+                                "compress wrote")
     data = path.read_bytes()
     import io
     from ddpm_edu.code_files import unpack

@@ -49,6 +49,7 @@ def told(folder, label, names=None):
 
 ROWS = [
     ("decompress('bag.png.ddpm', out='{tmp}/bag.jpg')", ValueError, ("out must end in .png",)),
+    ("decompress('{tmp}/bag.ddpm')", FileNotFoundError, ("file=", "bag.ddpm' is not there")),
     # call, error, words of the message
     ("draw('{tmp}', label='Bag')", ValueError,
      ("label='Bag' needs a model that was told the classes", "labels=True")),
