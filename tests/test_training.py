@@ -796,3 +796,6 @@ def test_a_recipe_with_numbers_of_numpy(tmp_path):
         odd = TrainConfig(np.int64(4), np.int32(4), lr=np.float32(0.5), seed=np.int64(1))
     assert {type(v) for v in vars(odd).values()} == {int, float, bool, str, tuple}
     assert json.loads(json.dumps(vars(odd)))["lr"] == 0.5
+    x0, net = torch.zeros(2, 1, 8, 8), small()
+    same = [eval_loss(net, DDPMScheduler(), x0, seed=seed) for seed in (3, np.int64(3))]
+    assert same[0] == same[1]
