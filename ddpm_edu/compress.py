@@ -51,7 +51,7 @@ def compress(
     pictures:Annotated[str, {"nargs": "*"}]="",  # a picture, or a folder of pictures, or several
     out:str="",                  # folder for the files, made if needed; "": that of each picture
     model:str="fashion-mnist",   # a bundled name, a folder, or a hub id
-    max_bytes:int=86,            # after the header of 8 bytes
+    max_bytes:int=86,            # of indices, after the header of 8 bytes and before a tail
     rmse:float=0.,               # stop when this error of 0..255 is reached
     effort:int=3,                # candidates that the network looks at for each step
     lossless:bool=False,         # add a tail that gives back every pixel

@@ -253,13 +253,13 @@ def _finish(file, images:Tensor)->Tensor:
 def encode(
     pipe,                # a calibrated `DDPMPipeline`
     image,               # a Pillow image or a list; or floats in [-1, 1], (C, H, W) or (B, C, H, W)
-    max_bytes:int=86,    # after the header: 0..510
+    max_bytes:int=86,    # of indices, between the header and a tail: 0..510
     rmse:float=0.,       # stop when this error of 0..255 is reached
     effort:int=3,        # candidates that the network looks at for each step, 1..64
     batch_size:int=16,   # images in a call of the network
     lossless:bool=False, # add a tail from which every pixel comes?
 )->Any:                  # bytes, the file; of a list or a batch, a list
-    "Compress an image: Algorithm 3. Each prefix of the file is a picture."
+    "Compress an image: Algorithm 3. Each prefix of the file, from its header on, is a picture."
     check_int("max_bytes", max_bytes, 0, 2*MAX_STEPS, "255 steps of two bytes")
     check_number("rmse", rmse, 0, 255)
     check_int("effort", effort, 1, 64)
