@@ -62,6 +62,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'ddpm_edu/calibrating.py'),
                                       'ddpm_edu.calibrating._check_pipe': ( 'appendix/s3_calibrating.html#_check_pipe',
                                                                             'ddpm_edu/calibrating.py'),
+                                      'ddpm_edu.calibrating._in_float32': ( 'appendix/s3_calibrating.html#_in_float32',
+                                                                            'ddpm_edu/calibrating.py'),
                                       'ddpm_edu.calibrating._network': ('appendix/s3_calibrating.html#_network', 'ddpm_edu/calibrating.py'),
                                       'ddpm_edu.calibrating._weights': ('appendix/s3_calibrating.html#_weights', 'ddpm_edu/calibrating.py'),
                                       'ddpm_edu.calibrating.calibrate': ( 'appendix/s3_calibrating.html#calibrate',

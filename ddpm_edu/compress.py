@@ -97,8 +97,7 @@ def _labelled(rows:dict[str, Any])->Any:
     import torch
     from PIL import Image, ImageDraw
     from ddpm_edu.plots import make_grid
-    grid = make_grid(torch.cat([*rows.values()]), 10, value_range=(-1, 1)).convert("L")
-    grid = grid.resize((2*grid.width, 2*grid.height), Image.Resampling.NEAREST)
+    grid = make_grid(torch.cat([*rows.values()]), 10, value_range=(-1, 1), scale=2)
     sheet = Image.new("L", (grid.width + 110, grid.height), 255)
     sheet.paste(grid, (110, 0))
     for k, name in enumerate(rows):

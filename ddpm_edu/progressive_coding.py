@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from .bits import digest
-from .calibrating import (_check_images, _check_pipe, _network, _weights, calibrate,
-    calibration, error_curve)
+from .calibrating import (_check_images, _check_pipe, _in_float32, _network, _weights,
+    calibrate, calibration, error_curve)
 from .checks import check_bool, check_choice, check_int, check_number
 from .code_files import pack, unpack
 from .exact_pixels import decode_pixels, encode_pixels
@@ -116,7 +116,8 @@ class _Codec:
         found, table = calibration(pipe), pipe.scheduler.schedule.double()
         key = digest(_weights(pipe))
         if found["weights"] != key: raise ValueError(STALE)
-        self.pipe, self.batch_size, self.shape = pipe, batch_size, pipe.sample_shape(1)[1:]
+        self.pipe, self.batch_size = _in_float32(pipe), batch_size
+        self.shape = pipe.sample_shape(1)[1:]
         self.abar, self.snr = table.alphas_cumprod, table.snr
         self.D, self.start = math.prod(self.shape), int((self.abar >= 1e-6).sum()) - 1
         numbers = torch.tensor([key, *found["error"], *found["timesteps"]]).double()
@@ -268,7 +269,7 @@ def encode(
     x, files = _check_images(pipe, image, "image"), []
     pixels = _pixels(x) if lossless else None
     chains = [codec.chain(k)[:max_bytes//2 + 1] for k in range(SCHEDULES)]
-    with evaluating(pipe.unet), torch.inference_mode():
+    with evaluating(codec.pipe.unet), torch.inference_mode():
         for part in x.split(16):                                       # of 16 schedules each
             found = _encode(codec, part, max_bytes//2, rmse, effort, chains)
             files += [pack(k, codec.model, indices) for k, indices, _ in found]
@@ -322,7 +323,7 @@ def decode_steps(
     check_bool("force", force)
     codec = _Codec(pipe)
     files = [_open(codec, one, force) for one in (data if many else [data])]
-    with evaluating(pipe.unet), torch.inference_mode(): found = _decode(codec, files)
+    with evaluating(codec.pipe.unet), torch.inference_mode(): found = _decode(codec, files)
     found = [_finish(file, images) for file, images in zip(files, found)]
     return found if many else found[0]
 
