@@ -14,6 +14,7 @@ from torch import Tensor
 from .checks import check_bool, check_choice, check_int
 from .config import Output
 from .folders import user_path
+from .labels import class_numbers
 from .pipeline import evaluating
 from .randn import randn
 from .store import whole_file
@@ -119,7 +120,9 @@ def _noise_predictor(pipe, kind):
     schedule, c = pipe.scheduler.schedule, pipe.scheduler.config
     dtype = next(pipe.unet.parameters()).dtype
     def model(x_t, t):
-        output = pipe.unet(x_t.to(dtype), t)
+        none = class_numbers(None, len(x_t), pipe.unet, x_t.device)
+        told = {} if none is None else {"class_labels": none}
+        output = pipe.unet(x_t.to(dtype), t, **told)
         said = prediction(output, x_t.to(dtype), c["variance_type"]).float()
         eps = schedule.convert(x_t, t, said, c["prediction_type"], "epsilon")
         if kind not in LEARNED: return eps
