@@ -298,12 +298,13 @@ def film_of_bytes(path):
     moving([counted(grid, 2*k) for k, grid in enumerate(grids)], path, 160)
 
 
-def counted(grid, n, strip=20):
-    "A picture with the number of bytes below it."
-    from PIL import Image, ImageDraw
+def counted(grid, n, strip=34):
+    "A picture with the number of bytes below it, to be read on a telephone, too."
+    from PIL import Image, ImageDraw, ImageFont
     whole = Image.new("L", (grid.width, grid.height + strip), 0)
     whole.paste(grid)
-    ImageDraw.Draw(whole).text((4, grid.height + 4), f"{n} bytes each", fill=255)
+    text = dict(text=f"{n} bytes each", font=ImageFont.load_default(26), fill=255)
+    ImageDraw.Draw(whole).text((6, grid.height), **text)
     return whole
 
 
