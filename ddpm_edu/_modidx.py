@@ -1444,6 +1444,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                         'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.Plan.__init__': ( 'appendix/t_minimal_filtering.html#plan.__init__',
                                                                         'ddpm_edu/winograd.py'),
+                                   'ddpm_edu.winograd.Plan.has_room': ( 'appendix/t_minimal_filtering.html#plan.has_room',
+                                                                        'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.Plan.kernels': ( 'appendix/t_minimal_filtering.html#plan.kernels',
                                                                        'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.can_pack': ('appendix/t_minimal_filtering.html#can_pack', 'ddpm_edu/winograd.py'),
