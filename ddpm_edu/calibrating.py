@@ -6,7 +6,7 @@
 __all__ = ['CALIBRATION', 'calibrate', 'calibration', 'error_curve', 'computing']
 
 # %% ../nbs/appendix/S3_calibrating.ipynb #53ca0004
-import json
+import copy, json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,10 +35,20 @@ def _network(pipe, x:Tensor, t:Tensor, batch_size:int)->Tensor:
         told = class_numbers(None, len(part), pipe.unet, where)
         told = {} if told is None else {"class_labels": told}
         x_t, ts = part.to(where, dtype), ts.to(where)
-        said = prediction(pipe.unet(x_t, ts, **told), x_t, config["variance_type"]).float()
+        with torch.autocast(where.type, enabled=False): out_t = pipe.unet(x_t, ts, **told)
+        said = prediction(out_t, x_t, config["variance_type"]).float()
         x0 = schedule.predict_x0(x_t.float(), ts, said, config["prediction_type"])
         out.append(x0.clamp(-1, 1).cpu())
     return torch.cat(out)
+
+# %% ../nbs/appendix/S3_calibrating.ipynb #53ca0011b
+def _in_float32(pipe):
+    "The pipeline, or one with the same weights whose network computes in float32."
+    arranged = any("forward" in vars(m) for m in pipe.unet.modules())
+    if pipe.dtype.itemsize > 2 or arranged: return pipe
+    twin = copy.copy(pipe)
+    twin.unet = copy.deepcopy(pipe.unet).float()
+    return twin
 
 # %% ../nbs/appendix/S3_calibrating.ipynb #53ca0013
 def calibrate(
@@ -53,11 +63,12 @@ def calibrate(
     x, T, errors = _check_images(pipe, images), len(pipe.scheduler.schedule), []
     times = sorted({round((T - 1)*(k/31)**2) for k in range(32)})
     noise = torch.Generator("cpu").manual_seed(seed)
-    with computing(pipe):
+    exact = _in_float32(pipe)
+    with computing(exact):
         for t in pipe.progress_bar(times):
             ts = torch.full((len(x),), t)
             x_t = pipe.scheduler.schedule.q_sample(x, t, randn(x.shape, noise))
-            error = ((x - _network(pipe, x_t, ts, 64))**2).mean().item()
+            error = ((x - _network(exact, x_t, ts, 64))**2).mean().item()
             errors.append(float(f"{error:.4g}"))
     found = dict(timesteps=times, error=errors, images=len(x), weights=digest(_weights(pipe)))
     pipe.coding = found

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['OTHER_NAMES', 'SETTINGS', 'FORMATS', 'COMMANDS', 'check_output', 'write_image',
-           'reason', 'sample', 'check_model', 'class_of', 'pixel_size', 'check_wishes',
-           'train', 'open_data', 'fitted', 'announce', 'duration', 'command', 'usage',
-           'read_arguments', 'as_options', 'sentence', 'patient_console', 'main',
-           'complain', 'say', 'run']
+           'reason', 'sample', 'batches', 'check_model', 'class_of', 'pixel_size',
+           'check_wishes', 'train', 'open_data', 'fitted', 'announce', 'command',
+           'usage', 'read_arguments', 'as_options', 'sentence', 'patient_console',
+           'main', 'complain', 'say', 'run']
 
 # %% ../nbs/appendix/E_command_line.ipynb #ec67c40f
 import importlib, math, os, re, struct, sys, time, traceback, warnings
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 from .checks import check_choice, check_int, counted
 from .folders import user_path
 from .store import whole_file
@@ -73,6 +73,7 @@ def sample(
     seed:int=0,                  # the same seed draws the same images
     label:str="",                # draw only this class, by its name or its number; "": any
     out:str="samples.png",       # image file for the grid
+    profile:bool=False,          # say where the time went, in the end
 )->None:
     "Draw images from noise with a trained pipeline, and write them as a grid."
     check_int("n", n, 1, 4096, "the images of one picture")
@@ -80,22 +81,30 @@ def sample(
     check_int("seed", seed, 0, 2**64 - 1)
     path = check_output(out)
     import torch
-    from ddpm_edu.pipeline import DDPMPipeline
     from ddpm_edu.plots import make_grid
+    from ddpm_edu.profiling import DDPMPipeline, Stopwatch, age, report, watched
+    watch = Stopwatch("start-up", age())
+    watch.turn("loading")
     pipe = DDPMPipeline.from_pretrained(str(user_path(model, "model")))
     shape, number = check_model(pipe, model, steps), class_of(pipe, label)
-    size = pixel_size(n, shape[2])
-    blank = torch.zeros(1, 1, 1, 1).expand(n, *shape[1:])
-    write_image(make_grid(blank, scale=size), path, keep=False)                # a rehearsal
+    size, blank = pixel_size(n, shape[2]), torch.zeros(1, 1, 1, 1).expand(n, *shape[1:])
     pipe.to("cuda" if torch.cuda.is_available() else "cpu")
-    generator, images = torch.Generator().manual_seed(seed), []
+    watch.turn("writing")
+    write_image(make_grid(blank, scale=size), path, keep=False)                # a rehearsal
+    if profile: pipe = watched(pipe, watch)
+    call = dict(num_inference_steps=steps, output_type="pt", class_labels=number)
+    images = torch.cat(list(batches(pipe, n, torch.Generator().manual_seed(seed), **call)))
+    write_image(make_grid(images, scale=size), path)
+    print(f"wrote {counted(n, 'image')} to {path.resolve()}")
+    if profile: print(report(watch.look()))
+
+# %% ../nbs/appendix/E_command_line.ipynb #4013ed5c
+def batches(pipe:Any, n:int, generator:Any, **call)->Iterator[Any]:
+    "Images, some at a time, (B, C, H, W)."
     for i in range(0, n, 64):
         count = min(64, n - i)
         pipe.set_progress_bar_config(desc=f"images {i+1} to {i+count} of {n}", dynamic_ncols=True)
-        options = dict(num_inference_steps=steps, output_type="pt", class_labels=number)
-        images.append(pipe(count, generator, **options).images.cpu())
-    write_image(make_grid(torch.cat(images), scale=size), path)
-    print(f"wrote {counted(n, 'image')} to {path.resolve()}")
+        yield pipe(count, generator, **call).images.cpu()
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i00003
 def check_model(
@@ -262,17 +271,11 @@ def announce(trainer:Any, unet:Any, dataset:Any)->None:
         if len(times) == 12:                               # the first two are slower
             left = (c.steps - trainer.state.step)*(times[-1] - times[1])/10
             from tqdm.auto import tqdm
+            from ddpm_edu.profiling import duration
             tqdm.write(f"the remaining {c.steps - trainer.state.step:,} steps will take about "
                        f"{duration(left)}, sample grids not counted", file=sys.stdout)
         return step()
     trainer.train_step = timed
-
-# %% ../nbs/appendix/E_command_line.ipynb #6d79ae51
-def duration(seconds:float)->str:
-    "A time that can be read at a glance."
-    for name, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2*length: return f"{seconds/length:.0f} {name}"
-    return f"{max(1, seconds):.0f} seconds"
 
 # %% ../nbs/appendix/E_command_line.ipynb #05782d86
 # name -> where its function is, and which of its arguments need no dashes
@@ -352,9 +355,7 @@ def main(
     name = argv[0] if argv else ""
     if name in ("", "-h", "--help"):
         return say(usage(), 0 if argv else 2)
-    if name == "--version":
-        from ddpm_edu import __version__
-        return say(__version__)
+    if name == "--version": return say(usage().split()[1].rstrip(":"))
     if name not in COMMANDS:
         return complain(f"{usage()}\n\nddpm-edu: there is no command {name!r}", 2)
     try: options = read_arguments(name, argv[1:])
@@ -364,8 +365,7 @@ def main(
 # %% ../nbs/appendix/E_command_line.ipynb #c1i0000d
 def complain(text:str, status:int=1)->int:
     "One line on the other channel."
-    print(text, file=sys.stderr, flush=True)
-    return status
+    return print(text, file=sys.stderr, flush=True) or status
 
 def say(text:str, status:int=0)->int:
     "Print; that nobody reads on (`| head`) is no error, a full disk is one."

@@ -54,7 +54,7 @@ def compress(
     pictures:Annotated[str, {"nargs": "*"}]="",  # a picture, or a folder of pictures, or several
     out:str="",                  # folder for the files, made if needed; "": that of each picture
     model:str="fashion-mnist",   # a bundled name, a folder, or a hub id
-    max_bytes:int=86,            # after the header of 8 bytes
+    max_bytes:int=86,            # of indices, after the header of 8 bytes and before a tail
     rmse:float=0.,               # stop when this error of 0..255 is reached
     effort:int=3,                # candidates that the network looks at for each step
     lossless:bool=False,         # add a tail that gives back every pixel
@@ -102,8 +102,7 @@ def _labelled(rows:dict[str, Any])->Any:
     import torch
     from PIL import Image, ImageDraw
     from ddpm_edu.plots import make_grid
-    grid = make_grid(torch.cat([*rows.values()]), 10, value_range=(-1, 1)).convert("L")
-    grid = grid.resize((2*grid.width, 2*grid.height), Image.Resampling.NEAREST)
+    grid = make_grid(torch.cat([*rows.values()]), 10, value_range=(-1, 1), scale=2)
     sheet = Image.new("L", (grid.width + 110, grid.height), 255)
     sheet.paste(grid, (110, 0))
     for k, name in enumerate(rows):

@@ -296,7 +296,7 @@ class Output(dict[str, Any]):
 
     def __post_init__(self)->None:
         "One dictionary instead of the fields is taken apart: tools make copies in this way."
-        first, *others = [f.name for f in dataclasses.fields(cast(Any, self))]
+        first, *others = cast(Any, self).__dataclass_fields__              # their names
         given = getattr(self, first)
         if not isinstance(given, dict) or not set(given) <= {first, *others}: return
         if any(getattr(self, name) is not None for name in others): return
@@ -304,9 +304,9 @@ class Output(dict[str, Any]):
 
     def __setattr__(self, name:str, value)->None:
         super().__setattr__(name, value)
-        names = [f.name for f in dataclasses.fields(cast(Any, self))]
+        given, names = self.__dict__, cast(Any, self).__dataclass_fields__
         dict.clear(self)
-        dict.update(self, {k: self.__dict__[k] for k in names if self.__dict__.get(k) is not None})
+        dict.update(self, {k: given[k] for k in names if given.get(k) is not None})
 
     def to_tuple(self)->tuple[Any, ...]:
         "The fields in order, without those that are None."

@@ -81,19 +81,20 @@ class DDPMPipeline(PipelineMixin):
         noise = {"generator": generator} if draws else {}
         scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
         told = {} if class_labels is None else {"class_labels": class_labels}
-        # fewer products for the same numbers, if nobody else's code runs in between: appendix T
         plan = Plan(unet if callback is None and len(timesteps) >= 8 else None, x_t.shape)
-        for i, t in enumerate(self.progress_bar(timesteps)):
+        whens, numbers = timesteps.to(x_t.device).unbind(), timesteps.tolist()   # once
+        steps = numbers if isinstance(scheduler, DDPMScheduler) else timesteps
+        for i, t in enumerate(self.progress_bar(steps)):
             with torch.no_grad():
                 # epsilon_theta(x_t, t), (B, C, H, W)
-                with plan: eps = unet(scale(x_t, t), t, **told).sample
+                with plan: eps = unet(scale(x_t, t), whens[i], **told).sample
                 if plan.on: eps = eps.contiguous()
                 said = scheduler.step(eps, t, x_t, **noise)
             x_t = said[0] if isinstance(said, tuple) else said.prev_sample         # (B, C, H, W)
             if callback is None: continue
             x0, state = getattr(said, "pred_original_sample", None), {"sample": x_t}
             if x0 is not None: state["pred_original_sample"] = x0
-            x_t = next_sample(callback(self, i, t.item(), dict(state)), state)
+            x_t = next_sample(callback(self, i, numbers[i], dict(state)), state)
         return x_t
 
     @overload

@@ -178,7 +178,7 @@ class PipelineMixin(PushMixin, OffloadMixin):
         from tqdm.auto import tqdm
         if (iterable is None) == (total is None):
             raise ValueError("pass iterable or total, one of the two")
-        return tqdm(iterable, total=total, **self._bar_options)
+        return tqdm(iterable, total=total, **{"mininterval": 0.5, **self._bar_options})
 
     def index(self)->dict[str, Any]:
         "Entries of model_index.json: the parts, and the class of diffusers for each."

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from .bits import _check_pipe, digest
-from .calibrating import (_check_images, _network, _weights, calibrate, calibration,
-    computing, error_curve)
+from .calibrating import (_check_images, _in_float32, _network, _weights, calibrate,
+    calibration, computing, error_curve)
 from .checks import check_bool, check_choice, check_int, check_number
 from .code_files import pack, unpack
 from .exact_pixels import decode_pixels, encode_pixels
@@ -115,7 +115,7 @@ class _Codec:
         found, table = calibration(pipe), pipe.scheduler.schedule.double()
         key = digest(_weights(pipe))
         if found["weights"] != key: raise ValueError(STALE)
-        self.pipe, self.shape = pipe, pipe.sample_shape(1)[1:]
+        self.pipe, self.shape = _in_float32(pipe), pipe.sample_shape(1)[1:]
         self.batch_size = check_int("batch_size", batch_size)
         self.abar, self.snr = table.alphas_cumprod, table.snr
         self.D, self.start = math.prod(self.shape), int((self.abar >= 1e-6).sum()) - 1
@@ -253,13 +253,13 @@ def _finish(file, images:Tensor)->Tensor:
 def encode(
     pipe,                # a calibrated `DDPMPipeline`
     image,               # Pillow image, array, or a list; or floats in [-1, 1], (B, C, H, W)
-    max_bytes:int=86,    # after the header: 0..510
+    max_bytes:int=86,    # of indices, between the header and a tail: 0..510
     rmse:float=0.,       # stop when this error of 0..255 is reached
     effort:int=3,        # candidates that the network looks at for each step, 1..64
     batch_size:int=16,   # images in a call of the network
     lossless:bool=False, # add a tail from which every pixel comes?
 )->Any:                  # bytes, the file; of a list or a batch, a list
-    "Compress an image: Algorithm 3. Each prefix of the file is a picture."
+    "Compress an image: Algorithm 3. Each prefix of the file, from its header on, is a picture."
     steps = check_int("max_bytes", max_bytes, 0, 2*MAX_STEPS, "255 steps of two bytes")//2
     goal, effort = check_number("rmse", rmse, 0, 255), check_int("effort", effort, 1, 64)
     check_bool("lossless", lossless)

@@ -60,7 +60,7 @@ class DDPMScheduler(SavedMixin):
         rescale_betas_zero_snr: end in exactly pure noise?
     """
     config_name, diffusers_name, order = "scheduler_config.json", "DDPMScheduler", 1
-    compatible_names, has_compatibles = COMPATIBLE, True
+    compatible_names, has_compatibles, randn = COMPATIBLE, True, staticmethod(randn)
     @register_to_config
     def __init__(self,
         num_train_timesteps:int=1000,              # T
@@ -293,7 +293,7 @@ class DDPMScheduler(SavedMixin):
         x0 = self.clip(x0 if k < self.seen else self._guess(x0, t))       # 2. clipped
         prev = self.steps.posterior_mean(x0, x_t, k)                      # 3. step towards it: (7)
         if t > 0:                                                         # 4. noise: (6)
-            z = randn(output.shape, generator, sample.device, model_output.dtype)
+            z = self.randn(output.shape, generator, sample.device, model_output.dtype)
             prev = prev + self.noise_scale(k, v)*z
         prev, x0 = prev.to(sample.dtype), x0.to(sample.dtype)
         return DDPMSchedulerOutput(prev, x0) if return_dict else (prev, x0)

@@ -78,8 +78,8 @@ def ema_weights(
 )->torch.optim.swa_utils.AveragedModel:      # call `.update_parameters(model)` after each step
     "A moving average of the weights: after n updates it keeps (1+n)/(10+n), at most `decay`."
     def average(averaged, current, n)->None:
-        share = 1 - min(decay, (1 + n.item())/(10 + n.item()))            # of the new weights
-        for a, w in zip(averaged, current): a.lerp_(w, share)
+        keep = min(decay, (1 + n.item())/(10 + n.item()))          # of the old average
+        torch.optim.swa_utils.get_ema_multi_avg_fn(keep)(averaged, current, n)   # all in one call
     return torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=average)
 
 # %% ../nbs/07_training.ipynb #9a423aea

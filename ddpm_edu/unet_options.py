@@ -60,7 +60,7 @@ def check_options(
 # %% ../nbs/appendix/K_unet_options.ipynb #ee5d9bff
 def rough_size(
     o:dict,                  # all arguments of `UNet`, each checked
-)->int:                      # number of parameters, within about a fifth
+)->int:                      # number of parameters, within about a third
     "Estimate the number of parameters without building anything."
     c = o["block_out_channels"]
     c_temb = o["time_embedding_dim"] or 4*c[0]

@@ -266,11 +266,26 @@ class Plan:
         if not (is_plain(x) and is_usual(conv)): return None
         w, rows = conv.weight, wins(conv, x.shape)
         if not rows and not packs(conv): return None
-        state, (known, made, size) = (w.data_ptr(), w._version, rows), self.kept.pop(conv, NOTHING)
+        state = w.data_ptr(), w._version, rows, x.shape[2]*x.shape[3]
+        known, made, size = self.kept.pop(conv, NOTHING)
         if known != state:
             self.left += size
             size = (1 + rows)*w.numel()*w.element_size()
-            if size > self.left: return None
+            if not self.has_room(size, state[-1]): return None
             self.left, made = self.left - size, prepared(w.detach(), x.shape, rows)
         self.kept[conv] = state, made, size
         return made
+
+    def has_room(self,
+        size:int,                # bytes that are wanted
+        pixels:int,              # of an image that the layer sees
+    )->bool:
+        "Is there room for a kernel, once those of layers that see fewer pixels are given up?"
+        held = [(state[-1], n, conv) for conv, (state, _, n) in self.kept.items()]
+        fewer = sorted((part for part in held if part[0] < pixels), key=lambda part: part[0])
+        if size > self.left + sum(n for _, n, _ in fewer): return False
+        for _, n, conv in fewer:
+            if size <= self.left: break
+            self.left += n
+            del self.kept[conv]
+        return True

@@ -293,17 +293,18 @@ def film_of_bytes(path):
     steps = decode_steps(pipe, encode(pipe, x0))                        # 8 of (44, 1, 28, 28)
     last = max(map(len, steps))
     steps = torch.stack([torch.cat([s, s[-1:].expand(last - len(s), -1, -1, -1)]) for s in steps])
-    moving([counted(make_grid(torch.cat([steps[:, k], x0]), 8, value_range=(-1, 1)), 2*k)
-            for k in range(last)], path, 160)
+    grids = [make_grid(torch.cat([steps[:, k], x0]), 8, value_range=(-1, 1), scale=2)
+             for k in range(last)]
+    moving([counted(grid, 2*k) for k, grid in enumerate(grids)], path, 160)
 
 
-def counted(grid, n, strip=20):
-    "A picture with the number of bytes below it."
-    from PIL import Image, ImageDraw
-    grid = grid.convert("L").resize((2*grid.width, 2*grid.height), Image.Resampling.NEAREST)
+def counted(grid, n, strip=34):
+    "A picture with the number of bytes below it, to be read on a telephone, too."
+    from PIL import Image, ImageDraw, ImageFont
     whole = Image.new("L", (grid.width, grid.height + strip), 0)
     whole.paste(grid)
-    ImageDraw.Draw(whole).text((4, grid.height + 4), f"{n} bytes each", fill=255)
+    text = dict(text=f"{n} bytes each", font=ImageFont.load_default(26), fill=255)
+    ImageDraw.Draw(whole).text((6, grid.height), **text)
     return whole
 
 

@@ -21,7 +21,7 @@ FLOORS = {name: floor for floor, names in enumerate((
     "exact_pixels",
     "unet explorers scaling",
     "pipeline checkpoints runs",
-    "resuming bits code_files",
+    "resuming bits code_files profiling",
     "calibrating",
     "training evaluation many progressive_coding",
     "evaluate compress",

@@ -1,4 +1,5 @@
 "Chapter 9's files: round trips, damaged bytes, other precisions, other pipelines."
+import copy
 import json
 import random
 import warnings
@@ -137,11 +138,17 @@ def test_a_compiled_network_changes_no_grey_level(pipe, x0, files, whole):
     assert torch.equal(found, x0[0]) or "exact pixels cannot be had" in sentence
 
 
-def test_bf16_needs_force_and_is_near(pipe, x0, files):
-    """Rounded weights are another model; what it decodes is off by one to five levels, depending on
-    the file, and better than what the right model makes of half the bytes."""
-    low = DDPMPipeline.from_pretrained("fashion-mnist", torch_dtype=torch.bfloat16)
+def in_half(dtype):
+    "The bundled pipeline with its weights rounded."
+    low = DDPMPipeline.from_pretrained("fashion-mnist", torch_dtype=dtype)
     low.set_progress_bar_config(**quiet)
+    return low
+
+
+def test_bf16_needs_force_and_is_near(pipe, x0, files):
+    """Rounded weights are another model; what it decodes is off by some levels, and better than
+    what the right model makes of half the bytes."""
+    low = in_half(torch.bfloat16)
     with pytest.raises(ValueError, match="other weights"): decode(low, files[0])
     calibrate(low, x0)
     low.coding = {**calibration(pipe), "weights": low.coding["weights"]}
@@ -149,6 +156,40 @@ def test_bf16_needs_force_and_is_near(pipe, x0, files):
     for file, image in zip(files, x0):
         steps, near = decode_steps(pipe, file), decode(low, file, "pt", force=True)
         assert rmse(steps[-1], image) < rmse(near, image) < rmse(steps[len(steps)//2], image)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision_changes_no_grey_level(x0, dtype, monkeypatch):
+    "It codes in float32 with its own weights: the same network, made wide, makes the same picture."
+    low = in_half(dtype)
+    low.unet.train()
+    calibrate(low, x0)
+    files, wide = encode(low, x0, 40), DDPMPipeline(copy.deepcopy(low.unet).float(), low.scheduler)
+    wide.set_progress_bar_config(**quiet)
+    calibrate(wide, x0)
+    assert wide.coding == low.coding and low.dtype == dtype and low.unet.training
+    for file in files: assert levels(decode(low, file, "pt"), decode(wide, file, "pt")) < 1
+    monkeypatch.setattr("ddpm_edu.progressive_coding._in_float32", lambda pipe: pipe)
+    off = [levels(decode(low, file, "pt"), decode(wide, file, "pt")) for file in files]
+    assert dtype == torch.float16 or min(off) > 1                 # in the arithmetic of bf16
+
+
+def test_autocast_changes_no_grey_level(pipe, x0, files):
+    exact = decode(pipe, files[0], "pt")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert levels(decode(pipe, files[0], "pt"), exact) < 1
+        rough = pipe.unet(x0, 999).sample
+        file = encode(pipe, x0[0], 10)
+    assert not torch.allclose(rough.float(), pipe.unet(x0, 999).sample, atol=1e-4)
+    assert file == encode(pipe, x0[0], 10)
+
+
+def test_weights_stored_in_one_type_and_used_in_another_code_as_their_owner_arranged(x0):
+    low = in_half(torch.bfloat16)
+    low.unet.enable_layerwise_casting()              # eight bits in store, bf16 in use
+    calibrate(low, x0)
+    file = encode(low, x0[0], 10)
+    assert low.dtype == torch.bfloat16 and decode(low, file, "pt").isfinite().all()
 
 
 def test_half_precision_on_the_disk_is_the_same_model(pipe, files, tmp_path):

@@ -128,6 +128,18 @@ def test_the_order_is_drawn_once_an_epoch(monkeypatch):
     assert len(drawn) == 3
 
 
+def test_a_training_run_draws_it_once_an_epoch_too(tmp_path, monkeypatch):
+    run, drawn, usual = trainer(tmp_path/"out", batch_size=4), [], torch.randperm
+    def noting(n, **options):
+        drawn.append(n)
+        return usual(n, **options)
+    monkeypatch.setattr(torch, "randperm", noting)
+    steps = len(run.dataset)//4                                        # of an epoch
+    assert steps > 1
+    for _ in range(2*steps + 1): run.train_step()
+    assert drawn == 3*[len(run.dataset)]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_with_workers_has_the_weights_of_one_without(tmp_path, workers):
     "With dropout, which would notice a draw from the global generator; and resumed with others."

@@ -89,7 +89,7 @@ PANELS = r"""() => {
     const cells = window.jupyterapp.shell.currentWidget.content.model.cells, found = [];
     for (let i = 0; i < cells.length; i++) {
         const source = cells.get(i).toJSON().source.toString();
-        if (source.match(/^(explore_\w+|RoofExplorer)\(/m)) found.push(i);
+        if (source.match(/^(explore_\w+|\w+Explorer)\(/m)) found.push(i);
     }
     return found;
 }"""
@@ -115,7 +115,7 @@ def open_and_run(page, lab, chapter):
     page.goto(f"{where}?token={TOKEN}&reset")
     page.wait_for_function(IDLE, arg=f"{chapter}.ipynb", timeout=90_000)
     page.evaluate(RUN)                                     # resolves when all cells have been run
-    page.wait_for_function(IDLE, arg=f"{chapter}.ipynb", timeout=240_000)
+    page.wait_for_function(IDLE, arg=f"{chapter}.ipynb", timeout=900_000)
     assert page.evaluate(COUNT) > 5
 
 

@@ -145,17 +145,28 @@ def test_the_short_tables_go_on_where_they_were_stopped(tmp_path, monkeypatch):
         warnings.simplefilter("ignore")                        # few images for the distance
         first = t.main([str(here), "--short"])
         written = json.loads((here/"tables.json").read_text())
-        assert written["runs"] == json.loads(json.dumps(first)) and trained == list(some)
-        assert t.main([str(here), "--short"]) == written["runs"] and trained == list(some)
+        assert written["runs"] == json.loads(json.dumps(first))
+        assert trained == [some[1], some[0], some[2]]          # the cell of table 1 comes first
+        assert t.main([str(here), "--short"]) == written["runs"] and len(trained) == 3
         elsewhere.mkdir()
         part = dict(written, runs=written["runs"][::2])        # the one in the middle is missing
         (elsewhere/"tables.json").write_text(json.dumps(part))
         again = t.main([str(elsewhere), "--short"])
+        assert not (elsewhere/"tables.png").exists()           # of one row, where none was before
+        del part["runs"][1]["score"]                           # a record of an earlier version
+        (elsewhere/"tables.json").write_text(json.dumps(dict(written, runs=[*again[:2],
+            part["runs"][1]])))
+        (elsewhere/"tables.png").write_bytes((here/"tables.png").read_bytes())
+        last = t.main([str(elsewhere), "--short"])
+    assert trained[4:] == [some[2]] and [r["score"] for r in last] == [r["score"] for r in first]
+    assert all(1 <= r["score"] <= 10 for r in last)
+    same = [Image.open(place/"tables.png").tobytes() for place in (here, elsewhere)]
+    assert same[0] == same[1]                                  # an old row and two new ones
     assert [r["cell"] for r in first] == list(some) and (here/"tables.png").exists()
-    assert trained[3:] == [some[1]] and not (elsewhere/"tables.png").exists()
-    assert again[::2] == written["runs"][::2] and again[1]["bits_test"] == first[1]["bits_test"]
+    assert trained[3] == some[1]
+    assert again[0] == written["runs"][0] and again[1]["bits_test"] == first[1]["bits_test"]
     assert json.loads((elsewhere/"tables.json").read_text())["runs"] == json.loads(
-        json.dumps(again))
+        json.dumps(last))
     assert t.finished(here/"tables.json", dict(t.SHORT, steps=5)) == {}     # other options
 
 

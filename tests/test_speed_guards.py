@@ -108,6 +108,21 @@ def test_a_weight_that_changes_changes_the_image_at_once():
         assert not torch.equal(unet(x, 5).sample, before)
 
 
+def test_the_moving_average_is_one_call_for_all_tensors():
+    "And the same bits as one after the other."
+    from ddpm_edu.training import ema_weights
+    unet = UNet(**unet_config("tiny"))
+    ema = ema_weights(unet, 0.9)
+    ema.update_parameters(unet)
+    with torch.no_grad():
+        for p in unet.parameters(): p.add_(torch.randn_like(p))
+        pairs = zip(ema.module.parameters(), unet.parameters())
+        expected = [a.lerp(w, 1 - min(0.9, 2/11)) for a, w in pairs]
+    names = calls(ema.update_parameters, unet).names
+    assert names.count("_foreach_lerp_") == 1 and "lerp_" not in names
+    assert all(map(torch.equal, ema.module.parameters(), expected))
+
+
 def test_steps_made_in_inference_mode_leave_gradients_possible():
     s, x = DDPMScheduler(), torch.randn(1, 1, 4, 4)
     with torch.inference_mode():

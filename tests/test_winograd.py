@@ -404,3 +404,25 @@ def test_who_counts_operations_counts_all_of_them(used):
     assert ten.get_total_flops() == 10*once.get_total_flops() > 0 and not used
     draw(pipeline(net), 10)                                    # nobody looks on
     assert used
+
+
+def test_where_the_memory_is_small_the_layers_with_few_pixels_go_without(used):
+    "Those at the end of the network keep theirs, too, and a step later nothing changes any more."
+    net = network()
+    def kept(budget):
+        with torch.no_grad(), Plan(net, X.shape, budget=budget) as plan:
+            after = []
+            for _ in range(3):
+                net(X, 5)
+                after.append({conv: state[-1] for conv, (state, _, _) in plan.kept.items()})
+                held = sum(size for *_, size in plan.kept.values())
+                assert held == budget - plan.left <= budget
+        assert after[1] == after[2]
+        return after[2]
+    everything = kept(2**28)
+    sizes = {conv: 2*4*conv.weight.numel() for conv in everything}
+    large = {conv for conv, pixels in everything.items() if pixels == max(everything.values())}
+    assert 0 < len(large) < len(everything)                  # there are layers with fewer pixels
+    needed = sum(sizes[conv] for conv in large)
+    assert set(kept(needed)) == large
+    assert set(list(everything)[:len(large)]) != large       # who comes first is somebody else

@@ -145,34 +145,53 @@ def sizes(codec, image, effort):
     return short, [len(file) for file in files], [round(e, 3) for e in path]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=100)
-    parser.add_argument("--effort", type=int, default=3)
-    parser.add_argument("--out", default=Path(__file__).with_name("coding.json"))
+def begun(parser, file, images):
+    "What the command line says, and what the file already holds."
+    parser.add_argument("--images", type=int, default=images)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name(file))
     options = parser.parse_args()
-    path = Path(options.out)
-    state = json.loads(path.read_text()) if path.exists() else {"goals": GOALS, "images": {}}
+    path, state = options.out, {"goals": GOALS, "images": {}}
+    return options, json.loads(path.read_text()) if path.exists() else state
+
+
+def bundled():
+    "The codec of the model of this package, without a bar."
     pipe = DDPMPipeline.from_pretrained("fashion-mnist")
     pipe.set_progress_bar_config(disable=True)
-    codec, (raw, x) = _Codec(pipe), images(options.images)
-    times = pipe.coding["timesteps"]
+    return _Codec(pipe)
+
+
+def fill(options, state, codec, work):
+    "Let `work(i, row)` add to the row of each image; what it calls new is written at once."
+    with evaluating(codec.pipe.unet), torch.inference_mode():
+        for i in range(options.images):
+            row = state["images"].setdefault(str(i), {})
+            if not work(i, row): continue
+            options.out.write_text(json.dumps(state) + "\n")
+            print(i, row, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--effort", type=int, default=3)
+    options, state = begun(parser, "coding.json", 100)
+    codec, (raw, x) = bundled(), images(options.images)
+    times = codec.pipe.coding["timesteps"]
     if len(state.get("errors", ())) < len(x):
         state["timesteps"], state["errors"] = times, rounded(curve(codec, x, times))
     if "curves" not in state: state["curves"] = other_curves(raw)
     state["switch"], key = SWITCH, f"effort {options.effort}"
-    for i in range(len(x)):
-        row = state["images"].setdefault(str(i), {})
+
+    def work(i, row):
         if "ideal" not in row:
             errors, spent = rate(codec, np.array(state["errors"][i]), times)
             row["ideal"] = [round(ideal(errors, spent, goal), 2) for goal in GOALS]
             row["lossless"] = lossless(raw[i])
             for kind in FORMATS: row[kind] = [size_of(raw[i], kind, goal) for goal in GOALS]
-        if key in row and "exact" in row: continue
-        with evaluating(pipe.unet), torch.inference_mode():
-            row[key], row["exact"], row["path"] = sizes(codec, x[i], options.effort)
-        path.write_text(json.dumps(state) + "\n")
-        print(i, row["ideal"], row[key], row["exact"], flush=True)
+        if key in row and "exact" in row: return False
+        row[key], row["exact"], row["path"] = sizes(codec, x[i], options.effort)
+        return True
+    fill(options, state, codec, work)
 
 
 if __name__ == "__main__": main()

@@ -121,7 +121,7 @@ def conventions(pipe, images):
                "a chain of 250 timesteps": (shorter(pipe, 250), images, {}),
                "a chain of 100 timesteps": (shorter(pipe, 100), images, {})}
     found = {what: measured(p, x, 2, **more).draws[0] for what, (p, x, more) in changes.items()}
-    with patch("ddpm_edu.bits.discretized_gaussian_log_likelihood", by_tanh):
+    with patch("ddpm_edu.variational_bound.discretized_gaussian_log_likelihood", by_tanh):
         found["a normal distribution by tanh"] = measured(pipe, images, 2).draws[0]
     base = next(iter(found.values()))
     return [dict(what=what, mean=b.mean().item(), error=((b - base).std()/len(b)**0.5).item())

@@ -6,16 +6,13 @@ All variants send the same images, so that differences are exact. A quarter of a
 and started again, it goes on where it was.
 """
 import argparse
-import json
 import math
-from pathlib import Path
 
 import torch
 
-from coding import GOALS, images
-from ddpm_edu import DDPMPipeline, progressive_coding
-from ddpm_edu.pipeline import evaluating
-from ddpm_edu.progressive_coding import SCHEDULES, Candidates, _Codec, _encode, rmse, walsh
+from coding import GOALS, begun, bundled, fill, images
+from ddpm_edu import progressive_coding
+from ddpm_edu.progressive_coding import SCHEDULES, Candidates, _encode, rmse, walsh
 
 STEPS = 110
 
@@ -71,31 +68,24 @@ def variants(codec):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=12)
-    parser.add_argument("--out", default=Path(__file__).with_name("levers.json"))
-    options = parser.parse_args()
-    path = Path(options.out)
-    state = json.loads(path.read_text()) if path.exists() else {"goals": GOALS, "images": {}}
-    pipe = DDPMPipeline.from_pretrained("fashion-mnist")
-    pipe.set_progress_bar_config(disable=True)
-    codec, (_, x) = _Codec(pipe), images(100)
+    options, state = begun(argparse.ArgumentParser(), "levers.json", 12)
+    codec, (_, x) = bundled(), images(options.images)
     usual = codec.candidates
-    with evaluating(pipe.unet), torch.inference_mode():
-        for i in range(options.images):
-            row = state["images"].setdefault(str(i), {})
-            for name, chains, effort, rule, cuts in variants(codec):
-                if name in row: continue
-                codec.candidates = usual
-                if rule:
-                    codec.candidates = Choice(codec.D)
-                    codec.candidates.rule = rule
-                row[name] = lengths(codec, x[i:i+1], chains, effort, cuts)
+
+    def work(i, row):
+        before = len(row)
+        for name, chains, effort, rule, cuts in variants(codec):
+            if name in row: continue
             codec.candidates = usual
-            if "completed" not in row:
-                row["completed"], row["indices"] = completed(codec, x[i:i+1], variants(codec)[2][1])
-            path.write_text(json.dumps(state) + "\n")
-            print(i, row, flush=True)
+            if rule:
+                codec.candidates = Choice(codec.D)
+                codec.candidates.rule = rule
+            row[name] = lengths(codec, x[i:i+1], chains, effort, cuts)
+        codec.candidates = usual
+        if "completed" not in row:
+            row["completed"], row["indices"] = completed(codec, x[i:i+1], variants(codec)[2][1])
+        return len(row) > before
+    fill(options, state, codec, work)
 
 
 if __name__ == "__main__": main()

@@ -5,9 +5,10 @@
 
 A cell says what the network predicts (the mean of the reverse step, mu, or the noise), what it is
 trained on, and whether its variance is learned. Every run has a folder in OUT and goes on where it
-was stopped; the first seed of all cells comes before the second. Results: tables.json beside this
-file, or in OUT for `--short`; what it holds of the same options is not run again, on any machine.
-The whole of Fashion-MNIST is used where it is found."""
+was stopped; the cells of table 1 come first, and the first seed of all before the second. Results:
+tables.json beside this file, or in OUT for `--short`; what it holds of the same options is not run
+again, on any machine, unless a number is missing: then the whole run is made anew, since another
+processor rounds otherwise. The whole of Fashion-MNIST is used where it is found."""
 import argparse
 import json
 import math
@@ -15,12 +16,13 @@ import time
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
 from ddpm_edu.bits import bits_per_dim
 from ddpm_edu.data import load_fashion_mnist
-from ddpm_edu.evaluation import fashion_distance
-from ddpm_edu.images import to_uint8
+from ddpm_edu.evaluation import fashion_classifier, fashion_distance, inception_score
+from ddpm_edu.images import to_model, to_uint8
 from ddpm_edu.plots import make_grid
 from ddpm_edu.store import whole_file
 from ddpm_edu.training import TrainConfig, draw_batch, ema_weights
@@ -37,6 +39,7 @@ CELLS = {                        # what is predicted, the loss, the variance
     "epsilon, L_simple": ("epsilon", "simple", "fixed_large"),
     "epsilon, hybrid": ("epsilon", "hybrid", LEARNED),
     "mu - x_t, L, fixed": ("mu", "vlb", "fixed_large")}        # the network says mu - x_t
+TABLE_1 = ("epsilon, L, fixed", "epsilon, L_simple")
 LONG = dict(steps=1250, batch_size=32, widths=(8, 24, 32), samples=250, sample_steps=100,
     bits_images=128, groups=25, draw_batch=50, seeds=3)
 SHORT = dict(LONG, steps=20, batch_size=16, widths=(8, 8, 8), samples=70, sample_steps=3,
@@ -131,6 +134,12 @@ def bits(net, images, name, o):
     return [found.mean, found.error]
 
 
+@torch.no_grad()
+def score(images):
+    "The Inception score with the classifier of garments: 1 if all look alike, 10 at most."
+    return inception_score(fashion_classifier()(to_model(images)))
+
+
 def unstable(history):
     "Why a run is called unstable, or None."
     losses = [loss for _, loss, _ in history]
@@ -143,7 +152,7 @@ def unstable(history):
 def run(folder, name, seed, o, data, test):
     "One cell with one seed; what is finished is read."
     done = folder/"result.json"
-    if done.exists(): return json.loads(done.read_text())
+    if done.exists() and "score" in (result := json.loads(done.read_text())): return result
     folder.mkdir(parents=True, exist_ok=True)
     told = lambda what: print(f"{name}, seed {seed}: {what}", flush=True)
     cell = CELLS[name]
@@ -155,20 +164,27 @@ def run(folder, name, seed, o, data, test):
         some = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
         result[f"bits_{split}"] = bits(net, some[:o["bits_images"]], name, o)
     drawn = draw(net, name, o)
-    result["distance"] = fashion_distance(drawn)
+    result["distance"], result["score"] = fashion_distance(drawn), score(drawn)
     torch.save(dict(images=drawn, net=net.state_dict()), folder/"drawn.pt")
     done.write_text(json.dumps(result))
-    told(f"bits {result['bits_test'][0]:.3f}, distance {result['distance']:.1f}")
+    told(f"bits {result['bits_test'][0]:.3f}, distance {result['distance']:.1f}, "
+        f"score {result['score']:.2f}")
     return result
 
 
-def picture(out, columns=10):
-    "What each cell draws with its first seed, a row for each, from the same noise."
-    rows = []
-    for name in CELLS:
-        found = torch.load(place(out, name, 0)/"drawn.pt", weights_only=True)
-        rows.append(found["images"][:columns])
-    return make_grid(torch.cat(rows), columns, pad=0)
+def picture(out, old=None, columns=10):
+    "What each cell draws with its first seed, a row for each; where there is no run, the old row."
+    rows, size = [], 28
+    for k, name in enumerate(CELLS):
+        found = place(out, name, 0)/"drawn.pt"
+        if found.exists():
+            images = torch.load(found, weights_only=True)["images"][:columns]
+            rows.append(make_grid(images, columns, pad=0))
+        elif old: rows.append(old.crop((0, k*size, columns*size, (k + 1)*size)))
+        else: return None
+    sheet = Image.new("L", (columns*size, len(rows)*size))
+    for k, row in enumerate(rows): sheet.paste(row, (0, k*size))
+    return sheet
 
 
 def place(out, name, seed):
@@ -194,14 +210,15 @@ def main(argv=None):
     where = (a.out if a.short else HERE)/"tables.json"
     a.out.mkdir(parents=True, exist_ok=True)
     order = [(name, seed) for seed in range(o["seeds"]) for name in CELLS]
-    found = finished(where, o)
-    for name, seed in [key for key in order if key not in found]:
+    found, first = finished(where, o), sorted(order, key=lambda key: key[0] not in TABLE_1)
+    for name, seed in [key for key in first if "score" not in found.get(key, ())]:
         found[name, seed] = run(place(a.out, name, seed), name, seed, o, data, test)
         runs = [found[key] for key in order if key in found]
         with whole_file(where, alone=True) as part:
             part.write_text(json.dumps(dict(options=o, runs=runs)) + "\n")
-        if all((place(a.out, name, 0)/"drawn.pt").exists() for name in CELLS):
-            picture(a.out).save(where.with_suffix(".png"), optimize=True)
+        image = where.with_suffix(".png")
+        sheet = picture(a.out, Image.open(image) if image.exists() else None)
+        if sheet: sheet.save(image, optimize=True)
     return [found[key] for key in order]
 
 

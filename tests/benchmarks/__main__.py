@@ -1,15 +1,19 @@
-"Every benchmark, one table: `python -m tests.benchmarks`. About eight minutes on two cores."
+"""Every benchmark, one table: `python -m tests.benchmarks`. About eight minutes on two cores.
+
+`python -m tests.benchmarks gpu` has a table of its own, in less time."""
 import os
 import platform
+import sys
 import warnings
 from importlib.metadata import version
 
 import torch
 
-from . import imports, memory, sampling, scheduler, training
+from . import gpu, imports, memory, sampling, scheduler, training
 from .common import peak, show
 
 warnings.simplefilter("ignore")
+if sys.argv[1:] == ["gpu"]: sys.exit(gpu.main())
 rows = [r for part in (imports, scheduler, training, sampling, memory) for r in part.rows()]
 show(rows)
 machine = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
