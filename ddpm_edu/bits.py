@@ -15,8 +15,10 @@ from .checks import check_bool, check_choice, check_int
 from .config import Output
 from .folders import user_path
 from .labels import class_numbers
+from .memory import computing_device, computing_dtype, true_weights
 from .pipeline import evaluating
 from .randn import randn
+from .scheduler import DDPMScheduler
 from .store import whole_file
 from .variational_bound import LEARNED, VARIANCES, bound_term, prediction, reverse_step
 
@@ -52,6 +54,7 @@ def timestep_groups(
 # %% ../nbs/08_bits.ipynb #e8000011
 def _bits_door(pipe, images, groups, draws, batch_size, variance_type, clip, first):
     "The door of `bits_per_dim`: the settings, with the pipeline's own in place of None."
+    _check_pipe(pipe)
     if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError("images must be bytes, a uint8 tensor (N, C, H, W): bits count bytes; "
             f"got {type(images).__name__}, {getattr(images, 'dtype', 'no dtype')}, "
@@ -70,11 +73,16 @@ def _bits_door(pipe, images, groups, draws, batch_size, variance_type, clip, fir
     clip = config["clip_sample"] if clip is None else check_bool("clip", clip)
     T = len(pipe.scheduler.schedule)
     groups = T if groups is None else check_int("groups", groups, min(2, T), T)
-    check_int("draws", draws)
-    check_int("batch_size", batch_size)
-    return kind, clip, timestep_groups(T, groups)
+    numbers = check_int("draws", draws), check_int("batch_size", batch_size)
+    return kind, clip, timestep_groups(T, groups), *numbers
 
 # %% ../nbs/08_bits.ipynb #e8b00041
+def _check_pipe(pipe)->None:
+    "Refuse what has no chain that we know."
+    if not isinstance(getattr(pipe, "scheduler", None), DDPMScheduler):
+        kind = type(getattr(pipe, "scheduler", pipe)).__name__
+        raise TypeError(f"pipe must be a DDPMPipeline with a DDPMScheduler, got a {kind}")
+
 def digest(
     tensors,         # of a network, or of images
 )->int:
@@ -86,13 +94,28 @@ def digest(
     return total
 
 # %% ../nbs/08_bits.ipynb #e8b00043
+def _place(resume, generator)->Path:
+    "Where the state goes; a place that is none is refused before anything is computed."
+    if generator is None:
+        raise ValueError("resume needs generator=torch.Generator().manual_seed(...): what is left "
+                         "must be drawn as it would have been")
+    path = user_path(resume, "resume")
+    if path.is_dir(): raise IsADirectoryError(f"resume={str(path)!r} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"resume={str(path)!r}: there is no folder {str(path.parent)!r}; "
+                                "make it first")
+    return path
+
+# %% ../nbs/08_bits.ipynb #7958c190
 def _begun(resume:Path, key:dict, generator:torch.Generator)->list[Tensor]:
     "The terms of the groups that are done; the generator goes on where it was."
     if not resume.exists(): return []
-    try: state = torch.load(resume, weights_only=True)
+    try:
+        state = torch.load(resume, weights_only=True, map_location="cpu")
+        state["key"], state["rows"], state["generator"]
     except Exception as e:
-        raise ValueError(f"resume={str(resume)!r} is damaged ({type(e).__name__}); delete it, and "
-                         "the computation begins again") from e
+        raise ValueError(f"resume={str(resume)!r} is damaged, or was not written by bits_per_dim "
+                         f"({type(e).__name__}); name another file") from e
     other = [name for name in key if state["key"].get(name) != key[name]]
     if other:
         raise ValueError(f"resume={str(resume)!r} belongs to a computation with another "
@@ -118,7 +141,7 @@ def _bits_term(model, schedule, x0, t, noise, kind, clip, first)->Tensor:
 def _noise_predictor(pipe, kind):
     "What the network says as noise, in single precision, and, if it is asked for, the variance."
     schedule, c = pipe.scheduler.schedule, pipe.scheduler.config
-    dtype = next(pipe.unet.parameters()).dtype
+    dtype = computing_dtype(pipe.unet)
     def model(x_t, t):
         none = class_numbers(None, len(x_t), pipe.unet, x_t.device)
         told = {} if none is None else {"class_labels": none}
@@ -161,18 +184,16 @@ def bits_per_dim(
 )->Bits:
     "The bound (5) with the decoder (13): how many bits a pixel of these images costs at most."
     door = pipe, images, groups, draws, batch_size, variance_type, clip, first
-    kind, clip, ends = _bits_door(*door)
-    if resume is not None and generator is None:
-        raise ValueError("resume needs generator=torch.Generator().manual_seed(...): what is left "
-                         "must be drawn as it would have been")
-    path, key = None if resume is None else user_path(resume, "resume"), {}
-    if path: key = dict(images=digest([images]), weights=digest(pipe.unet.state_dict().values()),
+    kind, clip, ends, draws, batch_size = _bits_door(*door)
+    path, key = None if resume is None else _place(resume, generator), {}
+    if path: key = dict(images=digest([images]), weights=digest(true_weights(pipe.unet)),
         groups=ends, draws=draws, batch_size=batch_size, variance_type=kind, clip=clip, first=first,
         seed=generator.initial_seed(), schedule=digest([pipe.scheduler.schedule.betas]),
         prediction_type=pipe.scheduler.config["prediction_type"])
-    x = (images.float()/127.5 - 1).to(next(pipe.unet.parameters()).device).repeat(draws, 1, 1, 1)
+    x = (images.float()/127.5 - 1).to(computing_device(pipe.unet)).repeat(draws, 1, 1, 1)
     with evaluating(pipe.unet), torch.no_grad():
         rows = _bits_rows(pipe, x, ends, batch_size, (kind, clip, first), generator, path, key)
+    pipe.maybe_free_model_hooks()
     bits = x[0].numel()*math.log(2)
     terms = rows.double()/bits
     L_T = pipe.scheduler.schedule.prior_kl(x).double().cpu()/bits

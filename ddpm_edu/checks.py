@@ -53,8 +53,11 @@ def check_number(
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
     low_ok = value > lo if open_lo else value >= lo
     high_ok = value < hi if open_hi else value <= hi
-    # Neither infinite, nor NaN, nor a whole number too large for a float.
-    if not (low_ok and high_ok and abs(value) <= sys.float_info.max):
+    # Neither infinite, nor NaN, nor a whole number too large for a float; numpy's small floats warn
+    # when they are compared with the largest.
+    whole = isinstance(value, numbers.Rational)
+    fits = abs(value) <= sys.float_info.max if whole else math.isfinite(value)
+    if not (low_ok and high_ok and fits):
         left = "(" if open_lo or lo == -math.inf else "["
         right = ")" if open_hi or hi == math.inf else "]"
         raise ValueError(f"{name} must be a finite number in {left}{lo:g}, {hi:g}{right}, "

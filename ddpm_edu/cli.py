@@ -7,10 +7,10 @@ __all__ = ['OTHER_NAMES', 'SETTINGS', 'FORMATS', 'COMMANDS', 'check_output', 'wr
            'reason', 'sample', 'batches', 'check_model', 'class_of', 'pixel_size',
            'check_wishes', 'train', 'open_data', 'fitted', 'announce', 'command',
            'usage', 'read_arguments', 'as_options', 'sentence', 'patient_console',
-           'main', 'complain', 'run']
+           'main', 'complain', 'say', 'run']
 
 # %% ../nbs/appendix/E_command_line.ipynb #ec67c40f
-import importlib, math, re, struct, sys, time, traceback, warnings
+import importlib, math, os, re, struct, sys, time, traceback, warnings
 from pathlib import Path
 from typing import Any, Callable, Iterator
 from .checks import check_choice, check_int, counted
@@ -330,9 +330,7 @@ def as_options(
         text = re.sub(rf"{start}(?=( must| was| \(|:| and --| or ))", option, text)
     return text
 
-def sentence(
-    error:BaseException,
-)->str:
+def sentence(error:BaseException)->str:
     "What went wrong, as one line, whoever raised it."
     text = reason(error)
     if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
@@ -356,24 +354,28 @@ def main(
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv else ""
     if name in ("", "-h", "--help"):
-        print(usage())
-        return 0 if argv else 2
-    if name == "--version":
-        from ddpm_edu import __version__
-        print(__version__)
-        return 0
+        return say(usage(), 0 if argv else 2)
+    if name == "--version": return say(usage().split()[1].rstrip(":"))
     if name not in COMMANDS:
-        complain(f"{usage()}\n\nddpm-edu: there is no command {name!r}")
-        return 2
+        return complain(f"{usage()}\n\nddpm-edu: there is no command {name!r}", 2)
     try: options = read_arguments(name, argv[1:])
     except SystemExit as e: return int(e.code or 0)
     return run(name, options)
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i0000d
-def complain(text:str)->None:
+def complain(text:str, status:int=1)->int:
     "One line on the other channel."
-    print(text, file=sys.stderr, flush=True)
+    return print(text, file=sys.stderr, flush=True) or status
 
+def say(text:str, status:int=0)->int:
+    "Print; that nobody reads on (`| head`) is no error, a full disk is one."
+    try: print(text, flush=True)
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)           # for what is flushed in the end
+        if not isinstance(e, BrokenPipeError): return complain(f"ddpm-edu: {reason(e)}")
+    return status
+
+# %% ../nbs/appendix/E_command_line.ipynb #c5957c42
 def run(
     name:str,                        # of the command
     options:dict[str, Any],          # its arguments, and debug
@@ -389,12 +391,10 @@ def run(
             sys.stdout.flush()
             return 0
         except KeyboardInterrupt as e:
-            complain(f"{says} interrupted. {said(str(e))}".rstrip())
-            return 130
+            return complain(f"{says} interrupted. {said(str(e))}".rstrip(), 130)
         except Exception as e:
             if debug: traceback.print_exc()
-            complain(f"{says} {said(sentence(e))}")
-            return 1
+            return complain(f"{says} {said(sentence(e))}")
 
 # %% ../nbs/appendix/E_command_line.ipynb #09111ea8
 if __name__ == "__main__" and globals().get("__spec__"): sys.exit(main())      # not in a notebook

@@ -16,6 +16,9 @@ from .store import whole_file
 def _check_place(path:Path)->Path:
     "Refuse a place that is none before anything is computed."
     if path.is_dir(): raise IsADirectoryError(f"out={str(path)!r} is a folder; name a file")
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"out must end in .png, got {str(path)!r}; for example "
+                         f"{path.stem or 'picture'}.png")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"out={str(path)!r}: there is no folder {str(path.parent)!r}; "
                                 "make it first")
@@ -63,6 +66,9 @@ def compress(
     if demo: return _demo(_load(model), folder or Path())
     paths = _found(pictures or [])
     targets = _targets(paths, folder)
+    if folder: folder.mkdir(parents=True, exist_ok=True)
+    for target in targets:
+        with whole_file(target, keep=False) as part: part.touch()              # a rehearsal
     pipe = _load(model)
     import torch
     from ddpm_edu import progressive_coding as codec
@@ -71,7 +77,6 @@ def compress(
     print(f"{len(x)} read as {size[1]}x{size[0]} pixels, {'gray' if C == 1 else 'colour'}")
     files = codec.encode(pipe, x, max_bytes, rmse, effort, lossless=lossless)
     errors = codec.rmse(torch.stack(codec.decode(pipe, list(files), "pt")), x)
-    if folder: folder.mkdir(parents=True, exist_ok=True)
     for target, data, error in zip(targets, files, errors.tolist()):
         with whole_file(target) as part: part.write_bytes(data)
         print(f"{target}: {len(data)} bytes, RMSE {error:.1f}")
@@ -141,6 +146,9 @@ def decompress(
     path = user_path(file, "file")
     name = path.name.removesuffix(".ddpm") + ".png"               # coat.png.ddpm: coat.png.png
     target = _check_place(user_path(out, "out") if out else path.with_name(name))
+    if not path.is_file():
+        raise FileNotFoundError(f"file={str(path)!r} is not there, or is a folder; name one that "
+                                "compress wrote")
     data = path.read_bytes()
     import io
     from ddpm_edu.code_files import unpack

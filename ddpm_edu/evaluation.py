@@ -13,6 +13,7 @@ __all__ = ['CLASSIFIER', 'INCEPTION', 'FashionClassifier', 'fashion_classifier',
 # %% ../nbs/08_evaluation.ipynb #e8000121
 import math, warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,7 +59,7 @@ CLASSIFIER = ASSETS/"fashion-classifier"/"classifier.safetensors"
 
 def fashion_classifier()->FashionClassifier:      # in eval mode
     "The trained classifier that comes with the package."
-    model = FashionClassifier()
+    with torch.device("cpu"): model = FashionClassifier().float()
     found = load_file(CLASSIFIER)
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found.items()})
     return model.eval()
@@ -71,7 +72,7 @@ def _features(name:str, f:Tensor, least:int=2)->Tensor:
         raise ValueError(f"{name} must be (N, D) with at least {counted(least, 'image')}, got "
                          f"{tuple(f.shape)}")
     if not f.isfinite().all(): raise ValueError(f"{name} hold values that are not finite")
-    return f
+    return f.detach()
 
 @dataclass
 class FeatureStats(Output):
@@ -85,7 +86,7 @@ def feature_stats(
     name:str="features",   # for the message
 )->FeatureStats:
     "Mean and covariance in double precision."
-    f = _features(name, features).double()
+    f = _features(name, features).cpu().double()       # not every device has float64
     return FeatureStats(f.mean(0), f.T.cov().view(f.shape[1], f.shape[1]), len(f))
 
 def reference_stats(
@@ -180,9 +181,20 @@ def image_features(
     network = extractor if isinstance(extractor, nn.Module) else nn.Identity()
     if device is not None: network.to(device)
     where = next((p.device for p in network.parameters()), torch.device(device or "cpu"))
-    with evaluating(network), torch.no_grad():
-        found = [extractor(b.contiguous().to(where)).float().cpu() for b in x.split(batch_size)]
+    known = torch.amp.is_autocast_available(where.type)        # left on, it would round
+    exact = torch.autocast(where.type, enabled=False) if known else nullcontext()
+    with evaluating(network), torch.no_grad(), exact:
+        found = [_numbers(extractor(b.contiguous().to(where)), len(b)) for b in x.split(batch_size)]
     return torch.cat(found)
+
+# %% ../nbs/08_evaluation.ipynb #5207d893
+def _numbers(said, n:int)->Tensor:
+    "What an extractor says of n images, (n, D)."
+    if hasattr(said, "__array__") and not isinstance(said, Tensor): said = torch.as_tensor(said)
+    if isinstance(said, Tensor) and said.ndim > 1 and len(said) == n:
+        return said.flatten(1).float().cpu()
+    what = f"shape {tuple(said.shape)}" if isinstance(said, Tensor) else f"a {type(said).__name__}"
+    raise TypeError(f"extractor must return a tensor of numbers (N, D), here N={n}, got {what}")
 
 # %% ../nbs/08_evaluation.ipynb #e8000146
 def _distance(images, reference, **options)->float:
@@ -235,9 +247,12 @@ def bootstrap_error(
 )->float:                            # a standard error
     "How much a number would change with other images of the same source."
     check_int("rounds", rounds, 2)
-    def again(f): return f[torch.randint(len(f), (len(f),), generator=generator)]
+    where = "cpu" if generator is None else generator.device
+    def again(f):
+        chosen = torch.randint(len(f), (len(f),), generator=generator, device=where)
+        return f[chosen.to(f.device)]
     values = [measure(*map(again, features)) for _ in range(rounds)]
-    return torch.tensor(values, dtype=torch.float64).std().item()
+    return torch.tensor(values, dtype=torch.float64, device="cpu").std().item()
 
 # %% ../nbs/08_evaluation.ipynb #e8000181
 def kernel_distance(
@@ -248,20 +263,24 @@ def kernel_distance(
     generator:torch.Generator|None=None,    # of the choices
 )->float:                            # right on the average for any N and M; may be below 0
     "KID: the squared maximum mean discrepancy with the kernel $(x^Ty/D+1)^3$."
-    a, b = (f.double() for f in _pair(features_a=features_a, features_b=features_b))
+    a, b = (f.cpu().double() for f in _pair(features_a=features_a, features_b=features_b))
     if subset_size is None: return _mmd2(a, b)
     check_int("subsets", subsets)
     why = "the smaller of the two sets"
     n = check_int("subset_size", subset_size, 2, min(len(a), len(b)), why)
-    def some(f): return f[torch.randperm(len(f), generator=generator)[:n]]
+    where = "cpu" if generator is None else generator.device
+    def some(f): return f[torch.randperm(len(f), generator=generator, device=where).cpu()[:n]]
     return sum(_mmd2(some(a), some(b)) for _ in range(subsets))/subsets
 
+# %% ../nbs/08_evaluation.ipynb #d7d80bc2
 def _mmd2(a:Tensor, b:Tensor)->float:
-    "Of all pairs of different points."
-    def k(x, y): return (x @ y.T/x.shape[1] + 1)**3
-    def own(x): return (k(x, x).sum() - ((x*x).sum(1)/x.shape[1] + 1).pow(3).sum())
+    "Of all pairs of different points, some rows of the table of pairs at a time."
+    def k(x, y):
+        rows = x.split(max(1, 2**22//len(y)))
+        return sum((r @ y.T/x.shape[1] + 1).pow(3).sum() for r in rows)
+    def own(x): return k(x, x) - ((x*x).sum(1)/x.shape[1] + 1).pow(3).sum()
     within = sum(own(x)/(len(x)*(len(x) - 1)) for x in (a, b))
-    return (within - 2*k(a, b).mean()).item()
+    return float(within - 2*k(a, b)/(len(a)*len(b)))
 
 def _pair(least:int=2, **features:Tensor)->list[Tensor]:
     "Two sets, checked, with as many features."
@@ -278,7 +297,7 @@ def precision_recall(
     k:int=3,                         # a ball reaches to the k-th nearest neighbour
 )->tuple[float, float]:              # shares: of drawn in real's balls, of real in drawn's
     "Are the images right, and do all kinds come? (Kynkäänniemi et al. 2019)"
-    a, b = (f.double() for f in _pair(features=features, reference=reference))
+    a, b = (f.cpu().double() for f in _pair(features=features, reference=reference))
     check_int("k", k, 1, min(len(a), len(b)) - 1, "the other images of the smaller set")
     def covered(points, cloud):
         radius = torch.cat([torch.cdist(c, cloud).kthvalue(k + 1).values
@@ -291,7 +310,7 @@ def inception_score(
     logits:Tensor,                   # a classifier's answers, (N, K), N at least 2
 )->float:                            # 1..K
     "The exponential of the mean divergence of the opinions from their mean."
-    log_p = _features("logits", logits).double().log_softmax(1)
+    log_p = _features("logits", logits).cpu().double().log_softmax(1)
     log_mean = log_p.logsumexp(0) - math.log(len(log_p))
     return (log_p.exp()*(log_p - log_mean)).sum(1).mean().exp().item()
 
@@ -301,5 +320,6 @@ def nearest_images(
 )->tuple[Tensor, Tensor]:            # distances (N,); which of the reference (N,)
     "The nearest neighbour of each: memorised or new?"
     a, b = (f.float() for f in _pair(1, features=features, reference=reference))
+    b = b.to(a.device)
     found = [torch.cdist(p, b).min(1) for p in a.split(100)]
     return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])

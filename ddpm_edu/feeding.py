@@ -153,13 +153,20 @@ class Feed:
         "What this process sees in a step; the workers' warnings and errors become its own."
         if not self.workers: return self.steps[step]
         if self.batches is None or step != self.due: self.start(step)
-        said, item = next(self.batches)
+        try: said, item = next(self.batches)
+        except RuntimeError as e: raise _ended(e, self.workers) from e
         self.due = step + 1
         for message in said: warnings.warn(message, stacklevel=2)
         if isinstance(item, Exception): raise item
         return item
 
-# %% ../nbs/appendix/P_feeding.ipynb #f6bf436f
+# %% ../nbs/appendix/P_feeding.ipynb #35976f43
+def _ended(error:RuntimeError, workers:int)->Exception:
+    "A worker that was killed: an error of the data, after which a `Trainer` saves what is done."
+    if "worker" not in str(error): return error
+    return OSError(f"a process that reads pictures has ended ({error}); if memory or shared memory "
+                   f"(/dev/shm) is short, take fewer workers than {workers}")
+
 def feed_of(
     dataset,                 # as `Trainer` has it
     T:int,                   # number of timesteps

@@ -295,10 +295,13 @@ class ImageFolder(ImageDataset):
     def _stand_in(self, i:int, error:ValueError)->Tensor:
         "The next image that can be read, for one that cannot."
         if self.on_error == "raise": self._refuse(error)
-        for k in range(i + 1, i + len(self)):
-            image = self._attempt(k % len(self))
+        others = torch.arange(i + 1, i + len(self), device="cpu") % len(self)
+        if self.labels is not None:                  # those of its class come first
+            others = others[(self.labels[others] != self.labels[i]).int().argsort(stable=True)]
+        for k in others.tolist():
+            image = self._attempt(k)
             if isinstance(image, ValueError): continue
-            other = self.paths[k % len(self)].name
+            other = self.paths[k].name
             said = i in self.damaged
             if not said: warnings.warn(f"{error}; {other} stands in for it", stacklevel=4)
             self.damaged[i] = error

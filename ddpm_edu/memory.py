@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LAYERS', 'forward_in', 'cast_layers', 'hook_of_diffusers', 'computing_dtype',
-           'computing_device', 'OffloadMixin', 'MemoryMixin']
+           'computing_device', 'true_weights', 'OffloadMixin', 'MemoryMixin']
 
 # %% ../nbs/appendix/O_memory.ipynb #0e3e0003
 import importlib, re
@@ -79,6 +79,17 @@ def computing_device(
         if found is None: found = getattr(hook, "execution_device", None)
         if found is not None: return torch.device(found)
     return next(net.parameters()).device
+
+# %% ../nbs/appendix/O_memory.ipynb #51c8d948
+def true_weights(
+    net:nn.Module,           # a network
+)->list[Tensor]:             # in the order of its `state_dict`
+    "Its numbers, also those that accelerate's hooks keep elsewhere and show without numbers."
+    shown = net.state_dict()
+    if not any(v.is_meta for v in shown.values()): return [*shown.values()]
+    from accelerate.utils.modeling import get_state_dict_offloaded_model
+    kept = get_state_dict_offloaded_model(net)
+    return [kept.get(name, v) for name, v in shown.items()]
 
 # %% ../nbs/appendix/O_memory.ipynb #0e3e000f
 class OffloadMixin:

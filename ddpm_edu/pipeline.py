@@ -341,7 +341,9 @@ class DDPMPipeline(PipelineMixin):
             raise TypeError(f"from_pipe got {', '.join(surplus)}; the parts of a DDPM are "
                             f"{', '.join(sorted(PARTS))}")
         given = {name: part for name, part in parts.items() if part is not None}
-        return cls(**{**pipeline.components, **given}).to(torch_dtype)
+        made = cls(**{**pipeline.components, **given}).to(torch_dtype)
+        made.coding = getattr(pipeline, "coding", None)
+        return made
 
     @classmethod
     def from_config(cls,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from .checks import check_int, check_number
+from .images import to_mode
 
 # Okabe and Ito's palette, safe for color-blind readers
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
@@ -29,6 +30,7 @@ def as_pixels(
     import numpy as np
     if hasattr(images, "convert"): images = [images]
     if isinstance(images, (list, tuple)): return _pil_pixels(images)
+    if not (isinstance(images, Tensor) or hasattr(images, "__array__")): raise _no_images(images)
     _check_shape(tuple(np.shape(images)), 1 if isinstance(images, Tensor) else 3)
     if isinstance(images, Tensor): x = images.detach().cpu()
     else: x = torch.as_tensor(np.asarray(images), device="cpu").movedim(-1, 1)
@@ -51,16 +53,30 @@ def _check_shape(shape:tuple, axis:int)->None:
                      f"shape {shape}, read as {layout}; show one of them, as in {one}")
 
 # %% ../nbs/appendix/B_plots.ipynb #971231c1
+def _no_images(given:Any)->TypeError:
+    "What to do with things that hold images."
+    kind, advice = type(given).__name__, ""
+    if isinstance(given, (str, Path)):
+        advice = ("; read a folder with ImageFolder(folder, size).images, an .npz with "
+                  "np.load(file)['arr_0']")
+    elif hasattr(given, "images"): advice = "; pass its .images"
+    elif hasattr(given, "files"): advice = f"; pass one of its arrays, such as ['{given.files[0]}']"
+    elif hasattr(given, "dataset"): advice = "; pass the images of its .dataset"
+    return TypeError("images must be a tensor (B, C, H, W), an array (B, H, W, C), or Pillow "
+                     f"images, got a {kind}{advice}")
+
+# %% ../nbs/appendix/B_plots.ipynb #ade6fb25
 def _pil_pixels(images:Sequence)->Any:
     "A list of Pillow images, gray or colored, of one size."
     import numpy as np
     if not images or not all(hasattr(im, "convert") for im in images):
-        raise TypeError("images must be a tensor, an array or a list of Pillow images, not empty")
+        raise TypeError("images must be a tensor, an array or a list of Pillow images, not empty; "
+                        "of a list of tensors make one with torch.stack, of arrays with np.stack")
     if len(sizes := {im.size for im in images}) > 1:
         raise ValueError(f"images must have one size, got {sorted(sizes)}")
-    mode = "L" if all(im.mode in ("1", "L") for im in images) else "RGB"
-    x = np.stack([np.asarray(im.convert(mode)) for im in images])
-    return x[..., None] if mode == "L" else x                                     # (B, H, W, C)
+    gray = all(im.mode in ("1", "L", "LA") or im.mode.startswith("I") for im in images)
+    x = np.stack([np.asarray(to_mode(im, 1 if gray else 3)) for im in images])
+    return x[..., None] if gray else x                                            # (B, H, W, C)
 
 def _float_pixels(x:Tensor, value_range:tuple[float, float]|None)->Tensor:
     "Floating point to bytes: `value_range` becomes 0..255."

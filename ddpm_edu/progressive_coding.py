@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from .bits import digest
-from .calibrating import (_check_images, _check_pipe, _in_float32, _network, _weights,
-    calibrate, calibration, error_curve)
+from .bits import _check_pipe, digest
+from .calibrating import (_check_images, _in_float32, _network, _weights, calibrate,
+    calibration, computing, error_curve)
 from .checks import check_bool, check_choice, check_int, check_number
 from .code_files import pack, unpack
 from .exact_pixels import decode_pixels, encode_pixels
 from .forward_process import check_floats
+from .images import to_model
 from .pictures import numpy_to_pil, to_unit_range
-from .pipeline import evaluating
 _all_ = ["calibrate", "calibration", "error_curve"]
 
 # %% ../nbs/09_progressive_coding.ipynb #lib00002
@@ -112,15 +112,15 @@ class _Codec:
     "What encoder and decoder share: the tables, the chains, the candidates."
     def __init__(self, pipe, batch_size:int=16):
         _check_pipe(pipe)
-        check_int("batch_size", batch_size)
         found, table = calibration(pipe), pipe.scheduler.schedule.double()
         key = digest(_weights(pipe))
         if found["weights"] != key: raise ValueError(STALE)
-        self.pipe, self.batch_size = _in_float32(pipe), batch_size
-        self.shape = pipe.sample_shape(1)[1:]
+        self.pipe, self.shape = _in_float32(pipe), pipe.sample_shape(1)[1:]
+        self.batch_size = check_int("batch_size", batch_size)
         self.abar, self.snr = table.alphas_cumprod, table.snr
         self.D, self.start = math.prod(self.shape), int((self.abar >= 1e-6).sum()) - 1
-        numbers = torch.tensor([key, *found["error"], *found["timesteps"]]).double()
+        numbers = [key, *found["error"], *found["timesteps"]]
+        numbers = torch.tensor(numbers, dtype=torch.float32).double()
         self.model = digest([numbers, pipe.scheduler.schedule.betas]) & 0xFFFF
         log_snr, at = table.log_snr[:self.start+1], found["timesteps"]
         at = [t for t in at if t <= self.start]
@@ -188,7 +188,7 @@ CUTS = {4: 8, 8: 4, 16: 2}       # after so many steps so many schedules go on
 
 def _better(error:Tensor, rows:Tensor, shape, n:int)->Tensor:
     "Is a row among the n best of its image, or has it the shortest jumps of all? (R,)"
-    table = torch.full(shape, math.inf)                                # (images, schedules)
+    table = error.new_full(shape, math.inf)                            # (images, schedules)
     table.view(-1)[rows] = error
     best = table.argsort(1).argsort(1) < n
     best[:, -1] = True
@@ -201,7 +201,7 @@ def _encode(codec:_Codec, x0:Tensor, steps:int, goal:float, effort:int, chains)-
     owner = torch.arange(N).repeat_interleave(S)                       # row -> image
     L = torch.tensor([c + [c[-1]]*(steps + 1 - len(c)) for c in chains]).repeat(N, 1)
     x, sent = codec.begin(N*S), torch.zeros(N*S, steps, dtype=torch.int64)
-    reached = torch.full((N*S, steps + 1), math.inf)
+    reached = x0.new_full((N*S, steps + 1), math.inf)
     rows = torch.arange(N*S)                                           # those that still go on
     guess = codec.guess(x[:1], L[:1, 0]).expand(x.shape)
     reached[:, 0] = rmse(x0[owner], guess)
@@ -243,17 +243,16 @@ def _exact(codec:_Codec, files:list, pixels:Tensor)->list[bytes]:
 
 def _finish(file, images:Tensor)->Tensor:
     "The pictures of a file, and at the end the exact one if the file has it."
-    images = images.clone()                                            # no inference tensor
     pixels = decode_pixels(file.tail, images[-1]) if file.tail else None
     if file.tail and pixels is None:
         warnings.warn("the exact pixels cannot be had here: the tail of the file does not fit what "
             "this machine computes; this is the picture without it", stacklevel=4)
-    return images if pixels is None else torch.cat([images, pixels[None]/127.5 - 1])
+    return images if pixels is None else torch.cat([images, to_model(pixels[None])])
 
 # %% ../nbs/09_progressive_coding.ipynb #lib0010b
 def encode(
     pipe,                # a calibrated `DDPMPipeline`
-    image,               # a Pillow image or a list; or floats in [-1, 1], (C, H, W) or (B, C, H, W)
+    image,               # Pillow image, array, or a list; or floats in [-1, 1], (B, C, H, W)
     max_bytes:int=86,    # of indices, between the header and a tail: 0..510
     rmse:float=0.,       # stop when this error of 0..255 is reached
     effort:int=3,        # candidates that the network looks at for each step, 1..64
@@ -261,20 +260,20 @@ def encode(
     lossless:bool=False, # add a tail from which every pixel comes?
 )->Any:                  # bytes, the file; of a list or a batch, a list
     "Compress an image: Algorithm 3. Each prefix of the file, from its header on, is a picture."
-    check_int("max_bytes", max_bytes, 0, 2*MAX_STEPS, "255 steps of two bytes")
-    check_number("rmse", rmse, 0, 255)
-    check_int("effort", effort, 1, 64)
+    steps = check_int("max_bytes", max_bytes, 0, 2*MAX_STEPS, "255 steps of two bytes")//2
+    goal, effort = check_number("rmse", rmse, 0, 255), check_int("effort", effort, 1, 64)
     check_bool("lossless", lossless)
-    codec = _Codec(pipe, batch_size)
-    x, files = _check_images(pipe, image, "image"), []
-    pixels = _pixels(x) if lossless else None
-    chains = [codec.chain(k)[:max_bytes//2 + 1] for k in range(SCHEDULES)]
-    with evaluating(codec.pipe.unet), torch.inference_mode():
+    _check_pipe(pipe)
+    with computing(pipe):
+        codec = _Codec(pipe, batch_size)
+        x, files = _check_images(pipe, image, "image"), []
+        pixels = _pixels(x) if lossless else None
+        chains = [codec.chain(k)[:steps + 1] for k in range(SCHEDULES)]
         for part in x.split(16):                                       # of 16 schedules each
-            found = _encode(codec, part, max_bytes//2, rmse, effort, chains)
+            found = _encode(codec, part, steps, goal, effort, chains)
             files += [pack(k, codec.model, indices) for k, indices, _ in found]
         if lossless: files = _exact(codec, files, pixels)
-    one = image.ndim == 3 if isinstance(image, Tensor) else not isinstance(image, (list, tuple))
+    one = image.ndim == 3 if hasattr(image, "ndim") else not isinstance(image, (list, tuple))
     return files[0] if one else files
 
 # %% ../nbs/09_progressive_coding.ipynb #lib00011
@@ -321,10 +320,11 @@ def decode_steps(
     many = isinstance(data, (list, tuple))
     if many and not data: raise ValueError("data must hold at least one file, got an empty list")
     check_bool("force", force)
-    codec = _Codec(pipe)
-    files = [_open(codec, one, force) for one in (data if many else [data])]
-    with evaluating(codec.pipe.unet), torch.inference_mode(): found = _decode(codec, files)
-    found = [_finish(file, images) for file, images in zip(files, found)]
+    _check_pipe(pipe)
+    with computing(pipe):
+        codec = _Codec(pipe)
+        files = [_open(codec, one, force) for one in (data if many else [data])]
+        found = [_finish(*both) for both in zip(files, _decode(codec, files))]
     return found if many else found[0]
 
 # %% ../nbs/09_progressive_coding.ipynb #lib00012

@@ -58,17 +58,17 @@ def check_fit(
 def check_recipe(
     c,                           # a recipe, a `TrainConfig`
 )->None:
-    "Refuse numbers and words that make no training run."
+    "Refuse numbers and words that make no training run; numpy's numbers become Python's."
+    plain = lambda check, name, *limits, **more: setattr(
+        c, name, check(name, getattr(c, name), *limits, **more))
     for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints",
-        "sample_steps"):
-        check_int(name, getattr(c, name))
+        "sample_steps"): plain(check_int, name)
     for name in ("warmup_steps", "seed", "sample_every", "held_out", "workers"):
-        check_int(name, getattr(c, name), 0)
-    for name in ("lr", "grad_clip"): check_number(name, getattr(c, name), 0, open_lo=True)
-    check_number("weight_decay", c.weight_decay, 0)
+        plain(check_int, name, 0)
+    for name in ("lr", "grad_clip"): plain(check_number, name, 0, open_lo=True)
+    plain(check_number, "weight_decay", 0)
     check_bool("labels", c.labels)
-    for name in ("ema_decay", "label_dropout"):
-        check_number(name, getattr(c, name), 0, 1, open_hi=True)
+    for name in ("ema_decay", "label_dropout"): plain(check_number, name, 0, 1, open_hi=True)
     check_choice("decay", c.decay, ("cosine", "constant"))
     check_choice("mixed_precision", c.mixed_precision, ("no", "fp16", "bf16"))
     check_choice("loss", c.loss, LOSSES)

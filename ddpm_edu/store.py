@@ -10,7 +10,7 @@ __all__ = ['WEIGHTS_NAME', 'KIND', 'SHARD', 'MANIFEST', 'REASONS', 'STAGE', 'MAX
            'staged_folder', 'whole_file', 'read_json', 'own_file']
 
 # %% ../nbs/appendix/D2_store.ipynb #4d82b8af
-import errno, json, os, re, shutil, tempfile
+import errno, json, os, re, shutil, tempfile, zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -214,10 +214,16 @@ def whole_file(
     "Write one file so that its name appears when it is complete, and what was there stays if not."
     path = Path(path)
     whose = "" if alone else f".{os.getpid()}"
-    part = path.with_name(f".{path.stem}{whose}.part{path.suffix}")
+    name = f".{path.stem}{whose}.part{path.suffix}"
+    if len(os.fsencode(name)) > 255:                 # too long, though the file's own may not be
+        name = f".{zlib.crc32(os.fsencode(path.name)):08x}{whose}.part{path.suffix}"
+    part = path.with_name(name)
     try:
         yield part
         if keep: os.replace(part, path)
+    except OSError as e:
+        if str(e.filename) == str(part): e.filename = str(path)      # the one that was asked for
+        raise
     finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/appendix/D2_store.ipynb #650381ef

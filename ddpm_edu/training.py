@@ -381,7 +381,7 @@ def eval_loss(
     N, T = check_int("the number of images", len(x0)), len(scheduler)
     net = model if isinstance(model, nn.Module) else None
     weight = next(net.parameters(), x0) if net else x0      # says where, and in which type
-    g, total = torch.Generator("cpu").manual_seed(seed), 0.
+    g, total = torch.Generator("cpu").manual_seed(int(seed)), 0.
     t = (2*torch.arange(N, device="cpu") + 1)*T//(2*N)                    # (N,), evenly spread
     t = t[torch.randperm(N, generator=g, device="cpu")]
     noise = randn(x0.shape, g)

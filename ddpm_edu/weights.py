@@ -193,7 +193,7 @@ def load_network(
     paths = find_weights(root, subfolder, variant, what["use_safetensors"])
     weights = read_weights(paths, empty.state_dict(), cls.old_names, what["other_shapes"])
     arguments, *_ = cls.extract_init_dict(config, **overrides)    # what is unknown was said above
-    model = cls(**arguments)
+    with torch.device("cpu"): model = cls(**arguments).float()    # whatever torch's defaults are
     misfits = [k for k in model.state_dict() if k not in weights]
     model.load_state_dict({**model.state_dict(), **weights})
     if misfits: warnings.warn(f"{paths[0].parent}: {', '.join(misfits)} have another shape there, "

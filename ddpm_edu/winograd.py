@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 # %% ../nbs/appendix/T_minimal_filtering.ipynb #74034b02
 POINTS = 0, 1, -1, 2, -2                     # and infinity
@@ -111,8 +112,8 @@ def conv2d(
 @lru_cache
 def can_pack()->bool:
     "Has this PyTorch these functions, and do they give the convolution?"
-    with torch.no_grad():
-        x, w = torch.arange(2048.)/2048, torch.arange(2304.)/2304
+    with torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        x, w = (torch.arange(n, dtype=torch.float32)/n for n in (2048, 2304))
         x, w = x.view(2, 16, 8, 8), w.view(16, 16, 3, 3)
         try: found = conv2d(x.contiguous(memory_format=LAST), packed(w, x.shape))
         except (AttributeError, RuntimeError, NotImplementedError): return False
@@ -237,6 +238,7 @@ def is_of_use(
 )->bool:
     "Does it want a plan, is there something to gain, and nobody who watches?"
     if not (isinstance(net, nn.Module) and getattr(net, "minimal_filtering", False)): return False
+    if _get_current_dispatch_mode() is not None: return False          # somebody counts
     if any(map(watched, net.modules())): return False
     return any(is_usual(m) and (wins(m, shape) or packs(m)) for m in net.modules())
 

@@ -296,3 +296,26 @@ def test_the_bound_of_chapter_2_has_learned_variances():
     assert abs(found.mean - right.total.mean()) < 0.01*found.mean
     terms = torch.cat([right.L_0[:, None], right.L_t], 1).mean(0)
     assert torch.allclose(found.terms.float(), terms, rtol=0.03)
+
+
+def test_numbers_of_numpy_and_a_file_that_is_read_again(tmp_path):
+    pipe, images = pipeline(), torch.arange(4*16, dtype=torch.uint8).view(4, 1, 4, 4)
+    some = dict(groups=np.int64(3), draws=np.int64(2), batch_size=np.int64(3))
+    def found(**options):
+        return bits_per_dim(pipe, images, generator=seeded(0), resume=tmp_path/"b.pt", **options)
+    first = found(**some)
+    assert torch.equal(first.draws, found(**some).draws)
+    assert torch.equal(first.draws, found(groups=3, draws=2, batch_size=3).draws)
+
+
+def test_a_network_that_is_told_the_class():
+    "It hears of none, the last class: as in the pipeline's call."
+    from ddpm_edu import UNet
+    from ddpm_edu.unet import unet_config
+    torch.manual_seed(0)
+    pipe = DDPMPipeline(UNet(**unet_config("tiny"), num_class_embeds=3), DDPMScheduler())
+    pipe.set_progress_bar_config(disable=True)
+    heard, images = [], torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    pipe.unet.class_embedding.register_forward_hook(lambda m, args, out: heard.append(args[0]))
+    bits_per_dim(pipe, images, groups=2)
+    assert [h.tolist() for h in heard] == [[2, 2]]*2

@@ -64,6 +64,20 @@ def test_help_and_version(tmp_path):
     assert run(cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_nobody_reads_what_is_printed(tmp_path):
+    "A closed pipe, as with `| head`, is no error; a full disk is one, in one sentence."
+    program = [sys.executable, "-m", "ddpm_edu.cli", "--help"]
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(program, stdout=writes, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (0, "")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "ddpm-edu: No space left on device\n")
+
+
 def test_output_is_checked_before_anything_is_loaded(tmp_path):
     out, model = tmp_path/"missing"/"x.png", tmp_path/"nothing"
     done = run("sample", "--steps", 1000, "--out", out, "--model", model, cwd=tmp_path)

@@ -4,6 +4,7 @@ import json
 import random
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -388,3 +389,66 @@ def test_several_pictures_and_the_demonstration(tmp_path):
     assert cli.main(["compress", "--demo", "--out", str(tmp_path/"sheet")]) == 0
     assert Image.open(tmp_path/"sheet"/"demo.png").size[0] > 600
     assert cli.main(["compress"]) == 1
+
+
+def test_a_file_for_each_picture_of_an_array():
+    "As of a batch of tensors: one file would lose the others."
+    pipe, x = ready(), torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
+    arrays, files = x.movedim(1, -1).numpy(), encode(pipe, x.float()/127.5 - 1, 4)
+    assert encode(pipe, arrays, 4) == files and encode(pipe, arrays[1], 4) == files[1]
+    some = dict(effort=np.int64(3), rmse=np.float32(0), batch_size=np.int64(2))
+    assert encode(pipe, arrays, np.int64(4), **some) == files
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_defaults_of_torch_change_no_byte(dtype, tmp_path):
+    "Neither when a file is written, nor when it is read, nor when a model is calibrated or loaded."
+    pipe, x = ready(), torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8).float()/127.5 - 1
+    pipe.save_pretrained(tmp_path)
+    found, files = calibrate(pipe, x, folder=tmp_path), encode(pipe, x, 6, lossless=True)
+    seen = decode(pipe, files, "pt")
+    try:
+        torch.set_default_dtype(dtype)
+        again = DDPMPipeline.from_pretrained(tmp_path)
+        again.set_progress_bar_config(disable=True)
+        with torch.device("meta"), torch.autocast("cpu", torch.bfloat16):
+            assert encode(again, x, 6, lossless=True) == files
+            assert all(map(torch.equal, decode(again, files, "pt"), seen))
+            assert calibrate(again, x) == found
+    finally: torch.set_default_dtype(torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):            # negative control: it would be seen
+        t = torch.tensor([9])
+        rough = pipe.unet(x[:1], t).sample.float()
+    assert not torch.equal(rough, pipe.unet(x[:1], t).sample)
+
+
+def test_a_second_pipeline_of_the_same_network_is_calibrated():
+    pipe, x = ready(), torch.zeros(1, 8, 8)
+    second = DDPMPipeline.from_pipe(pipe)
+    second.set_progress_bar_config(disable=True)
+    assert encode(second, x, 4) == encode(pipe, x, 4)
+
+
+@pytest.mark.parametrize("kind", ["sequential", "model"])
+def test_weights_that_wait_elsewhere(kind, tmp_path):
+    "Bits, files and many images of a network whose layers show no numbers."
+    from ddpm_edu.bits import bits_per_dim
+    from ddpm_edu.many import sample_many
+    pipe, away, x = ready(), ready(), torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    away.unet.load_state_dict(pipe.unet.state_dict())
+    away.coding = pipe.coding
+    getattr(away, f"enable_{kind}_cpu_offload")(device="cpu")
+    def all_of(p):
+        bits = bits_per_dim(p, x, groups=2, generator=torch.Generator().manual_seed(0))
+        sample_many(p, 2, tmp_path/"x", num_inference_steps=2)         # the second is no other run
+        return bits.mean, encode(p, x/127.5 - 1, 4), calibrate(p, x/127.5 - 1)
+    assert all_of(pipe) == all_of(away)
+
+
+def test_the_endings_and_the_names_of_files(tmp_path):
+    "A long name fits if it fits with its ending; a place that cannot be written is told at once."
+    name = "e"*240 + ".png"
+    Image.new("L", (28, 28)).save(tmp_path/name)
+    told(lambda: compress(str(tmp_path/name), max_bytes=2, effort=1))
+    told(lambda: decompress(f"{tmp_path/name}.ddpm"))
+    assert len(list(tmp_path.iterdir())) == 3

@@ -35,7 +35,7 @@ def test_the_table_and_json(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("options,words", [
-    (["--n", "1"], "--n must be between 2 and 10000"), (["--bits", "1"], "--bits must be 0 or at"),
+    (["--n", "1"], "--n must be between 4 and 10000"), (["--bits", "1"], "--bits must be 0 or at"),
     (["--seed", "-1"], "--seed must be between 0"),
     (["--steps", "1001"], "--steps must be between 1 and 1000"),
     (["--model", "fashion-mnits"], "Did you mean 'fashion-mnist'")])

@@ -240,3 +240,55 @@ def test_nearest_images():
 def test_bits_are_found_here_too():
     from ddpm_edu import bits
     assert evaluation.bits_per_dim is bits.bits_per_dim
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_defaults_of_torch_change_nothing(dtype):
+    "Neither a type, nor a device, nor half precision that somebody has left on."
+
+    images, (a, b) = some[:3], (draw(9, 4, seed).float() for seed in (0, 1))
+    def numbers():
+        evaluation._extractor.cache_clear()                # the classifier is built here
+        g = torch.Generator("cpu").manual_seed(0)
+        return (image_features(images), kernel_distance(a, b, 5, 3, g),
+                bootstrap_error(kernel_distance, a, b, rounds=3, generator=g),
+                precision_recall(a, b), inception_score(a), nearest_images(a, b)[0])
+    before = numbers()
+    try:
+        torch.set_default_dtype(dtype)
+        with torch.device("meta"), torch.autocast("cpu", torch.bfloat16): after = numbers()
+    finally: torch.set_default_dtype(torch.float32)
+    for x, y in zip(before, after):
+        assert torch.allclose(torch.as_tensor(x), torch.as_tensor(y), rtol=1e-5, atol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):            # negative control: it would be seen
+        rough = evaluation.fashion_classifier().features(to_model(images)).float()
+    assert not torch.allclose(before[0], rough.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_features_on_an_accelerator_without_float64():
+    from pretend_device import accelerator, far, near
+    a, b = (draw(9, 4, seed).float() for seed in (0, 1))
+    for measure in (frechet_distance, kernel_distance, precision_recall):
+        with accelerator(): assert measure(far(a), b) == measure(a, far(b)) == measure(a, b)
+    with accelerator(): found = nearest_images(far(a), b)
+    assert all(torch.allclose(near(x), y) for x, y in zip(found, nearest_images(a, b)))
+
+
+def test_a_summary_keeps_no_graph():
+    assert not feature_stats(draw(9, 4, 0).requires_grad_()).mean.requires_grad
+
+
+def test_what_an_extractor_may_return():
+    "Arrays, and features that still have sides, as InceptionV3's own output."
+    flat = lambda v: v.float().flatten(1)
+    for say in (lambda v: flat(v).numpy(), lambda v: flat(v)[..., None, None]):
+        assert torch.equal(image_features(some[:3], say), flat(some[:3]))
+
+
+def test_kernel_distance_needs_no_table_of_all_pairs():
+    "Two thousand images and more are compared in parts; the parts change nothing."
+    a, b = draw(2100, 3, 0), draw(2300, 3, 1)
+    k = lambda x, y: (x @ y.T/3 + 1)**3
+    x, y = a.double(), b.double()
+    own = lambda v: (k(v, v).sum() - k(v, v).diagonal().sum())/(len(v)*(len(v) - 1))
+    assert kernel_distance(a, b) == pytest.approx((own(x) + own(y) - 2*k(x, y).mean()).item())

@@ -428,3 +428,21 @@ def test_the_command_line_checks_and_reads_ahead(tmp_path):
     done = run(*args, "--check", "--out", "m3", cwd=tmp_path)
     assert is_one_sentence(done, "2 of 22 files", "004.png", "009.png", "--on-error"), done.stderr
     assert is_one_sentence(run(*args, "--workers", -2, "--out", "m4", cwd=tmp_path), "--workers")
+
+
+class Dead:
+    "What torch's loader says when the system has killed a worker for its memory."
+    def __next__(self): raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+
+
+def test_a_worker_that_was_killed_is_an_error_of_the_data(tmp_path):
+    "What is done is saved, and a sentence says what to do and from where to go on."
+    run = trainer(tmp_path, workers=1)
+    step = run.train_step
+    def killing():
+        if run.state.step == 2: run.feed.batches = Dead()
+        return step()
+    run.train_step = killing
+    with pytest.raises(OSError, match="step 3 .*has ended.*fewer workers than 1.*resume from"):
+        run.train()
+    assert [p.name for p in tmp_path.glob("checkpoint-*")] == ["checkpoint-00000002"]

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_training import TWO, equal, finish, history, weights
 from torch.utils.data import Subset, TensorDataset
 
@@ -306,3 +308,22 @@ def test_no_warning_for_what_is_asked_of_a_network(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trainer(tmp_path).train_step()
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, lambda v: torch.tensor(v).byte()])
+def test_labels_in_any_form(tmp_path, kind):
+    images = ImageDataset(shades().images, kind(shades().labels.tolist()))
+    run = trainer(tmp_path, data=images)
+    assert torch.equal(run.dataset.labels.long(), shades().labels)
+
+
+def test_what_stands_in_for_a_damaged_picture_is_of_its_class(tmp_path):
+    for c, gray in (("cats", 0), ("dogs", 255)):
+        (tmp_path/c).mkdir()
+        for i in range(3): Image.new("L", (8, 8), gray).save(tmp_path/c/f"{i}.png")
+    whole = (tmp_path/"cats"/"2.png").read_bytes()             # the next one is a dog
+    (tmp_path/"cats"/"2.png").write_bytes(whole[:-25])
+    data = ImageFolder(tmp_path, 8, flip=False, on_error="skip")
+    with pytest.warns(UserWarning, match="cats/2.png.* 0.png stands in for it"):
+        found = data.batch(range(6)).mean((1, 2, 3))
+    assert ((found > 0) == (data.labels == 1)).all()

@@ -248,3 +248,56 @@ def test_torchrun(tmp_path, undisturbed):
     assert said == ["0 2 24", "1 2 24"]                     # twelve images each, two steps
     assert np.array_equal(np.load(tmp_path/"x.npz")["arr_0"], undisturbed)
     assert sorted(q.name for q in tmp_path.iterdir()) == ["draw.py", "said", "x.npz"]
+
+
+def test_numbers_of_numpy(tmp_path, six):
+    "Whoever loops over an array; the same run goes on with plain numbers."
+    some = dict(num_inference_steps=np.int64(2), batch_size=np.int32(4))
+    sample_many(pipeline(), np.int64(2), tmp_path/"x", np.int64(3), **some)
+    assert near(images(sample_many(pipeline(), 6, tmp_path/"x", 3, **steps)), six)
+
+
+@pytest.mark.parametrize("left", [b"", b"half of a file"])
+def test_a_picture_without_its_end_is_drawn_again(tmp_path, six, left):
+    "A power cut may leave the name without the bytes."
+    sample_many(pipeline(), 6, tmp_path/"x.npz.parts", 3, **steps)
+    (tmp_path/"x.npz.parts"/"000001.png").write_bytes(left)
+    sample_many(pipeline(), 6, tmp_path/"x.npz", 3, **steps)
+    assert near(np.load(tmp_path/"x.npz")["arr_0"][..., 0], six)
+
+
+def test_places_that_hold_something_else(tmp_path):
+    (tmp_path/"text.npz").write_text("thesis")
+    (tmp_path/"empty.npz").touch()
+    (tmp_path/"folder.npz").mkdir()
+    for name in ("text", "empty", "folder"):
+        with pytest.raises(FileExistsError, match=f"out=.*{name}.npz' is of another kind, or dam"):
+            sample_many(pipeline(), 2, tmp_path/f"{name}.npz", **steps)
+    with pytest.raises(NotADirectoryError, match="is a file; name a folder"):
+        (tmp_path/"file").touch()
+        sample_many(pipeline(), 2, tmp_path/"file", **steps)
+    sample_many(pipeline(), 2, tmp_path/"x", **steps)
+    (tmp_path/"x"/"sampling.json").write_text('{"seed": 0')
+    with pytest.raises(ValueError, match="out=.*does not say any more whose"):
+        sample_many(pipeline(), 2, tmp_path/"x", **steps)
+
+
+def test_what_could_not_be_drawn_is_refused_before(tmp_path, monkeypatch):
+    "No hour of drawing, and no folder, for pictures of two channels or too many steps."
+    pipe, calls = pipeline(), []
+    two = DDPMPipeline(UNet(**{**unet_config("tiny"), "in_channels": 2, "out_channels": 2}),
+                       DDPMScheduler())
+    two.unet.register_forward_hook(lambda *args: calls.append(1))
+    with pytest.raises(ValueError, match="pipe draws images with 2 channels"):
+        sample_many(two, 2, tmp_path/"x", **steps)
+    with pytest.raises(ValueError, match="num_inference_steps must be between 1 and 1000"):
+        sample_many(pipe, 2, tmp_path/"x", num_inference_steps=1001)
+    with pytest.raises(TypeError, match="pipe must be a DDPMPipeline.*got UNet"):
+        sample_many(pipe.unet, 2, tmp_path/"x", **steps)
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(ValueError, match="variable RANK must be a whole number, got 'first'"):
+        sample_many(pipe, 2, tmp_path/"x", **steps)
+    assert not calls and not (tmp_path/"x").exists()
+    monkeypatch.setenv("RANK", "")                             # as some systems set it
+    monkeypatch.setenv("WORLD_SIZE", "")
+    sample_many(pipe, 1, tmp_path/"x", **steps)

@@ -85,3 +85,15 @@ def test_committed_chapters_show_their_figures(path):
     outputs = [o.get("data", {}) for c in cells for o in c.get("outputs", [])]
     drawn = re.findall(r"\b(?:plt\.subplots|plot_\w+|show_images)\(", source)
     assert not drawn or any("image/png" in data for data in outputs), "execute without MPLBACKEND"
+
+
+def test_pictures_of_every_mode():
+    "As a folder of them is read: 16 bits scaled, transparency laid on white, gray stays gray."
+    import numpy as np
+    from PIL import Image
+    from ddpm_edu.plots import as_pixels
+    gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    clear = Image.fromarray(np.dstack([gray, gray, gray, gray*0]), "RGBA")
+    deep = [Image.fromarray(gray.astype(t)*257) for t in (np.uint16, np.int32)]
+    assert all((as_pixels([im])[0, ..., 0] == gray).all() for im in [Image.fromarray(gray), *deep])
+    assert (as_pixels([clear]) == 255).all() and as_pixels([clear.convert("LA")]).shape[-1] == 1

@@ -786,3 +786,16 @@ def test_a_learned_variance_trains_and_draws(tmp_path, loss):
     again = DDPMPipeline.from_pretrained(tmp_path/loss)
     assert again.scheduler.config.variance_type == "learned_range"
     assert again.unet.config.out_channels == 2
+
+
+def test_a_recipe_with_numbers_of_numpy(tmp_path):
+    "It is written down with the checkpoint, and read again."
+    import numpy as np
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")                         # as with python -W error
+        odd = TrainConfig(np.int64(4), np.int32(4), lr=np.float32(0.5), seed=np.int64(1))
+    assert {type(v) for v in vars(odd).values()} == {int, float, bool, str, tuple}
+    assert json.loads(json.dumps(vars(odd)))["lr"] == 0.5
+    x0, net = torch.zeros(2, 1, 8, 8), small()
+    same = [eval_loss(net, DDPMScheduler(), x0, seed=seed) for seed in (3, np.int64(3))]
+    assert same[0] == same[1]

@@ -385,6 +385,27 @@ def test_an_error_ends_the_plan(used):
     assert getattr(winograd._here, "plan", None) is None
 
 
+def test_what_is_set_for_all_of_torch_does_not_decide_whether_kernels_are_packed():
+    "Asked once for the whole process: not by the type, the device or the precision of that moment."
+    usual = winograd.can_pack.__wrapped__
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"), torch.autocast("cpu", torch.bfloat16): found = usual()
+    finally: torch.set_default_dtype(torch.float32)
+    assert found == usual()
+
+
+def test_who_counts_operations_counts_all_of_them(used):
+    "FlopCounterMode does not know packed kernels; whoever looks on sees the usual layers."
+    from torch.utils.flop_counter import FlopCounterMode
+    net, x = network(), torch.randn(2, 1, 8, 12)
+    with FlopCounterMode(display=False) as once, torch.no_grad(): net(x, 5)
+    with FlopCounterMode(display=False) as ten: draw(pipeline(net), 10)
+    assert ten.get_total_flops() == 10*once.get_total_flops() > 0 and not used
+    draw(pipeline(net), 10)                                    # nobody looks on
+    assert used
+
+
 def test_where_the_memory_is_small_the_layers_with_few_pixels_go_without(used):
     "Those at the end of the network keep theirs, too, and a step later nothing changes any more."
     net = network()

@@ -44,6 +44,18 @@ def damaged(path):
     return path
 
 
+def foreign(path):
+    "A file of weights."
+    torch.save(Nothing().state_dict(), path)
+    return path
+
+
+class Sampler:
+    "Of another library."
+    config = {}
+    def step(self): pass
+
+
 pipe = made()
 x = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
 g = torch.Generator().manual_seed(0)
@@ -72,5 +84,13 @@ ROWS = [
     ("bits_per_dim(pipe, x, clip=1)", TypeError, ("clip", "True or False")),
     ("bits_per_dim(pipe, x, resume='{tmp}/b.pt')", ValueError, ("resume", "generator=")),
     ("bits_per_dim(pipe, x, generator=g, resume=damaged('{tmp}/b.pt'))", ValueError,
-     ("resume=", "damaged", "delete it")),
+     ("resume=", "damaged", "name another file")),
+    ("bits_per_dim(pipe, x, generator=g, resume=foreign('{tmp}/w.pt'))", ValueError,
+     ("resume=", "not written by bits_per_dim", "name another file")),
+    ("bits_per_dim(pipe, x, generator=g, resume='{tmp}')", IsADirectoryError,
+     ("resume=", "is a folder")),
+    ("bits_per_dim(pipe, x, generator=g, resume='{tmp}/no/b.pt')", FileNotFoundError,
+     ("resume=", "there is no folder", "make it first")),
+    ("bits_per_dim(pipe.unet, x)", TypeError, ("pipe", "DDPMScheduler", "Nothing")),
+    ("bits_per_dim(DDPMPipeline(Nothing(), Sampler()), x)", TypeError, ("pipe", "Sampler")),
 ]

@@ -6,6 +6,7 @@ from PIL import Image
 from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet
 from ddpm_edu.book import notebooks
 from ddpm_edu.cli import check_output, sample, train, write_image
+from ddpm_edu.compress import decompress
 from ddpm_edu.unet import unet_config
 
 
@@ -47,6 +48,8 @@ def told(folder, label, names=None):
 
 
 ROWS = [
+    ("decompress('bag.png.ddpm', out='{tmp}/bag.jpg')", ValueError, ("out must end in .png",)),
+    ("decompress('{tmp}/bag.ddpm')", FileNotFoundError, ("file=", "bag.ddpm' is not there")),
     # call, error, words of the message
     ("draw('{tmp}', label='Bag')", ValueError,
      ("label='Bag' needs a model that was told the classes", "labels=True")),

@@ -1,6 +1,7 @@
 "What the evaluation refuses: images whose range is not said, features that do not go together."
 import torch
 
+from ddpm_edu.data import ImageDataset
 from ddpm_edu.evaluation import (FashionFeatures, InceptionFeatures, bootstrap_error,
     fashion_distance, feature_stats, fid, frechet_distance, image_features, inception_score,
     kernel_distance, nearest_images, precision_recall, reference_stats)
@@ -22,6 +23,10 @@ ROWS = [
     ("image_features(large)", ValueError, ("images", "28x28", "(5, 1, 32, 32)")),
     ("image_features(bytes_, 'inceptoin')", ValueError, ("extractor", "'inceptoin'", "Did you")),
     ("image_features(bytes_, batch_size=0)", ValueError, ("batch_size", "at least 1")),
+    ("image_features(bytes_, lambda v: (f[:5],))", TypeError, ("extractor", "(N, D)", "tuple")),
+    ("image_features(bytes_, lambda v: f)", TypeError, ("extractor", "N=5", "(9, 4)")),
+    ("image_features('samples')", TypeError, ("images", "ImageFolder", "np.load")),
+    ("image_features(ImageDataset(bytes_))", TypeError, ("images", "ImageDataset", "its .images")),
     ("frechet_distance(f[:1], f)", ValueError, ("features_a", "at least 2 images", "(1, 4)")),
     ("frechet_distance(f, f[0])", ValueError, ("features_b", "(N, D)")),
     ("frechet_distance(f, f[:, :3])", ValueError, ("features_a", "features_b", "4 and 3")),
