@@ -82,7 +82,7 @@ def sample(
     path = check_output(out)
     import torch
     from ddpm_edu.plots import make_grid
-    from ddpm_edu.profiling import DDPMPipeline, Stopwatch, age, report, watched
+    from ddpm_edu.profiling import DDPMPipeline, Stopwatch, age, as_table, watched
     watch = Stopwatch("start-up", age())
     watch.turn("loading")
     pipe = DDPMPipeline.from_pretrained(str(user_path(model, "model")))
@@ -96,9 +96,9 @@ def sample(
     images = torch.cat(list(batches(pipe, n, torch.Generator().manual_seed(seed), **call)))
     write_image(make_grid(images, scale=size), path)
     print(f"wrote {counted(n, 'image')} to {path.resolve()}")
-    if profile: print(report(watch.look()))
+    if profile: print(as_table(watch.look()))
 
-# %% ../nbs/appendix/E_command_line.ipynb #4013ed5c
+# %% ../nbs/appendix/E_command_line.ipynb #9716785b
 def batches(pipe:Any, n:int, generator:Any, **call)->Iterator[Any]:
     "Images, some at a time, (B, C, H, W)."
     for i in range(0, n, 64):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ddpm_edu import DDPMPipeline, cli
-from ddpm_edu.profiling import Stopwatch, age, profile_sampling, report, watched
+from ddpm_edu.profiling import Stopwatch, age, as_table, profile_sampling, watched
 from test_cli import run
 from test_speed_guards import Calls
 
@@ -55,7 +55,7 @@ def test_each_part_is_entered_as_often_as_it_happens(pipe):
 def test_a_profile_has_all_parts_and_their_sum_in_its_title(pipe):
     spent = profile_sampling(pipe, batch_size=2, num_inference_steps=3)
     assert set(spent) == PARTS and all(type(ns) is int and ns > 0 for ns in spent.values())
-    first, *lines = report(spent).splitlines()
+    first, *lines = as_table(spent).splitlines()
     assert [line.split()[0] for line in lines] == list(spent)
     seconds = [float(re.search(r"([\d.]+) s", line)[1]) for line in (first, *lines)]
     assert seconds[0] == pytest.approx(sum(seconds[1:]), abs=0.0005*(len(lines) + 1))
