@@ -73,6 +73,7 @@ def test_wheel(wheel):
     book = {n.removeprefix("ddpm_edu/book/") for n in wheel if n.startswith("ddpm_edu/book/")}
     lecturers = {p for p in pages() if p.startswith("course/") and "/assignments/" not in p}
     assert {n for n in book if n.endswith(".ipynb")} == pages() - lecturers and lecturers
+    assert not [n for n in book if n.startswith("course/") and n.endswith(".png")]
     for needed in ("assets/fashion-mnist/model_index.json", "assets/fashion-mnist/README.md",
                    "assets/fashion-mnist/unet/diffusion_pytorch_model.safetensors",
                    "assets/fashion-mnist-slice/LICENSE", "book/images/samples.png",
