@@ -396,7 +396,7 @@ def sources(src, url, progress):
     "Everything that Sphinx shall turn into pages."
     names = page_names()
     for name in progress.over("preparing pages", names): notebook(src, name, url)
-    shutil.copytree(nbs/"images", src/"images")
+    for room in ("images", "course/images"): shutil.copytree(nbs/room, src/room)
     model_cards(src)
     assignments(src)
     shutil.copytree(here/"static", src/"_static", dirs_exist_ok=True)

@@ -1,8 +1,8 @@
 """Deliberate mistakes in the exported cells of a chapter: does some check of the chapter fail?
 
 `python tests/mutants.py 01_forward_process` tries rule-made mutants and lists those that survive
-(`--sample 60` for a random selection, `--seed`, `--jobs 2`). tests/test_mutants.py runs the mutants
-that are written down there."""
+(`--sample 60` for a random selection, `--seed`, `--jobs 2`). The rules are those of rules.py, which
+the course uses, too. tests/test_mutants.py runs the mutants that are written down there."""
 import argparse
 import ast
 import contextlib
@@ -17,6 +17,8 @@ import sys
 import time
 import types
 from pathlib import Path
+
+from rules import changes, of_library, places
 
 root = Path(__file__).parent.parent
 
@@ -104,52 +106,6 @@ def listed(chapter, old, new):
     return number, source.replace(old, new)
 
 
-swaps = {
-    "alphas": "alphas_cumprod", "alphas_cumprod": "alphas_cumprod_prev",
-    "alphas_cumprod_prev": "alphas_cumprod", "abar": "alpha",
-    "betas": "posterior_variance", "posterior_variance": "betas",
-    "posterior_mean_coef1": "posterior_mean_coef2", "posterior_mean_coef2": "posterior_mean_coef1",
-    "sqrt_alphas_cumprod": "sqrt_one_minus_alphas_cumprod",
-    "sqrt_one_minus_alphas_cumprod": "sqrt_alphas_cumprod",
-    "mean": "sum", "randn": "rand", "randn_like": "rand_like",
-}
-binary = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
-          ast.Pow: ast.Mult}
-compare = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
-           ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
-droppable = ("sqrt", "exp", "log", "clamp", "clamp_min", "abs", "square", "cumprod", "flip",
-             "detach", "clone")
-
-
-def changes(node):
-    "Wrong versions of one node of the syntax tree, as (what was done, new node)."
-    if isinstance(node, ast.BinOp) and type(node.op) in binary:
-        if isinstance(node.left, (ast.JoinedStr, ast.List)): return
-        other = binary[type(node.op)]
-        if isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant):
-            yield "power dropped", node.left
-        else:
-            name = f"{type(node.op).__name__} -> {other.__name__}"
-            yield name, ast.BinOp(node.left, other(), node.right)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)):
-        yield "sign or not dropped", node.operand
-    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in compare:
-        yield "comparison", ast.Compare(node.left, [compare[type(node.ops[0])]()], node.comparators)
-    if isinstance(node, ast.Constant):
-        if type(node.value) is bool: yield "bool", ast.Constant(not node.value)
-        elif type(node.value) is int: yield "int + 1", ast.Constant(node.value + 1)
-        elif type(node.value) is float: yield "float * 1.1", ast.Constant(node.value*1.1 or 0.1)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        if node.func.attr in droppable: yield f"{node.func.attr} dropped", node.func.value
-    if isinstance(node, ast.Attribute) and node.attr in swaps and isinstance(node.ctx, ast.Load):
-        new = swaps[node.attr]
-        yield f"{node.attr} -> {new}", ast.Attribute(node.value, new, node.ctx)
-    if isinstance(node, ast.IfExp):
-        yield "branches swapped", ast.IfExp(node.test, node.orelse, node.body)
-    if isinstance(node, ast.Slice) and node.lower is None and isinstance(node.upper, ast.UnaryOp):
-        yield "[:-k] -> [k:]", ast.Slice(node.upper.operand, None, None)
-
-
 def only_words(tree):
     "The nodes that compute nothing: imports, messages, annotations, decorators."
     tops = [n for n in ast.walk(tree)
@@ -167,25 +123,15 @@ def rule_mutants(chapter):
         if not exported: continue
         tree = ast.parse(source)
         spoken = only_words(tree)
-        for parent in ast.walk(tree):
-            for field, value in ast.iter_fields(parent):
-                for k, child in enumerate(value if isinstance(value, list) else [value]):
-                    if not isinstance(child, ast.AST) or id(child) in spoken: continue
-                    made += [(number, text, f"line {child.lineno} of cell {number}: {what}")
-                             for text, what in one_node(tree, parent, field, k, child)]
+        for node, put in places(tree):
+            if id(node) in spoken: continue
+            where = f"line {node.lineno} of cell {number}, {ast.unparse(node)[:60]}"
+            for said, new in [*changes(node, ()), *of_library(node)]:
+                put(new)
+                made.append((number, ast.unparse(ast.fix_missing_locations(tree)),
+                             f"{where}: {said}"))
+                put(node)
     return made
-
-
-def one_node(tree, parent, field, k, child):
-    "The cell's source with each change of one node, and what it was; the tree is put back."
-    def put(node):
-        if isinstance(getattr(parent, field), list): getattr(parent, field)[k] = node
-        else: setattr(parent, field, node)
-    for what, new in changes(child):
-        put(ast.copy_location(new, child))
-        text = ast.unparse(ast.fix_missing_locations(tree))
-        yield text, f"{what}: {ast.unparse(child)[:60]} -> {ast.unparse(new)[:60]}"
-        put(child)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 "The course: questions, judging, naming, the student's check, the sandbox's parts."
 import ast
+import inspect
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -16,8 +18,8 @@ from ddpm_edu.course.experiment_check import experiment_fault
 from ddpm_edu.course.judge import HIDDEN, directly, judge, tried
 from ddpm_edu.course.questions import function_with, load_assignment, load_question, source_with
 from ddpm_edu.course.release import student_version
-from ddpm_edu.course.sandbox import Wrong, plain
-from ddpm_edu.course.wire import Given, pack, unpack
+from ddpm_edu.course.sandbox import Wrong, checked, plain
+from ddpm_edu.course.wire import Given, dense, pack, unpack
 
 sys.path.insert(0, str(ROOM))
 import build  # noqa: E402
@@ -51,6 +53,20 @@ def test_right_answers_pass_and_each_mistake_is_caught_by_its_name(path):
         assert got, f"accepted: {sentence}\n{code}"
         own += got.removeprefix(HIDDEN) == sentence
     assert own >= 0.95*len(q.mistakes), (own, len(q.mistakes))
+
+
+def as_lists(value):
+    if isinstance(value, (list, tuple)): return tuple(map(as_lists, value))
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+@by_numbers
+def test_what_holds_the_numbers_does_not_matter(path):
+    "Tensors become lists, and lists tuples, as the assignments' introduction promises."
+    q = load_question(path)
+    # where gradients are asked for, a list has none
+    if "grad" in q.observe: return
+    assert judge(q, directly(q, lambda *args: as_lists(q.function(*args)))) == ""
 
 
 @pytest.mark.slow
@@ -239,6 +255,7 @@ def test_what_a_function_returns_becomes_plain_numbers():
     assert parts == [([1], "float32", [1.]), ([2], "float32", [0., 0.])]
     assert plain(reversed([2, 1])) == plain([1, 2]) and plain([1, 2.5]) == [
         ([2], "float64", [1., 2.5])]
+    assert [p[2] for p in plain(([0.1, 0.2], 3))] == [[0.1, 0.2], [3.]]
     for value, words in ((None, "is there a `return`"), ("text", "not real numbers"),
                          (NotImplemented, "no answer yet"), (1j, "not real numbers")):
         with pytest.raises(Wrong, match=words): plain(value)
@@ -314,14 +331,64 @@ def test_without_a_sandbox_grading_is_refused(monkeypatch):
     assert words[-1] == "--serve" and any(word.endswith("/ddpm_edu/course:ro") for word in words)
 
 
+BOMB = """
+import os, sys, time
+{source}
+few_processes()
+started = 0
+try:
+    for _ in range(400):
+        if not os.fork(): time.sleep(20)
+        started += 1
+except OSError: pass
+print(started)
+"""
+PYTHON = "/usr/bin/python3"
+
+
+@pytest.mark.skipif(not (shutil.which("bwrap") and shutil.which("setpriv")
+                         and shutil.which(PYTHON)), reason="needs bwrap, setpriv, system's Python")
+def test_a_fork_bomb_ends_and_disturbs_no_other_sandbox():
+    "As an ordinary user: the superuser is not bound. With processes of the same user outside."
+    if jail.lacking(): pytest.skip(jail.lacking())
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]*(not os.getuid())
+    places = [word for p in ("/usr", "/lib", "/lib64", "/bin") for word in ("--ro-bind-try", p, p)]
+    script = BOMB.format(source=inspect.getsource(runner.few_processes))
+    box = [*user, "bwrap", "--unshare-all", "--die-with-parent", "--proc", "/proc", "--dev", "/dev",
+           *places, PYTHON, "-c", script]
+    outside = [subprocess.Popen([*user, "sleep", "60"]) for _ in range(40)]
+    start = lambda: subprocess.Popen(box, stdout=subprocess.PIPE, text=True)
+    both = [start(), start()]
+    counts = [int(one.communicate()[0]) for one in both]
+    for one in outside: one.kill()
+    for one in outside: one.wait()
+    assert min(counts) > 240 and max(counts) < 256, counts
+
+
 def test_what_a_stranger_sends_is_made_plain():
-    for said in ({}, {"numbers": 3}, {"numbers": [[1]]}, {"numbers": [[["a"], "b", ["c"]]]}):
-        assert jail.numbers_of_stranger(said) == {"wrong": "there is no answer"}
-    fine = {"numbers": [[[1], "float32", [2]]], "random": 1, "more": object}
-    assert jail.numbers_of_stranger(fine) == {
-        "numbers": [[[1], "float32", [2.0]]], "random": True, "changed": []}
-    odd = jail.numbers_of_stranger({"numbers": [], "changed": [0, "x", None]})
-    assert odd["changed"] == [0]
+    numbers = dense([[[1], "float32", [2.0]]])
+    for said in ({}, {"numbers": 3}, {"numbers": [[1]]}, {"numbers": [[["a"], "b", numbers[0][2]]]},
+                 {"numbers": [[[1], "b", ["c"]]]}, {"numbers": [[[1], "b", "AAAA"]]}):
+        assert checked(said) == {"wrong": "there is no answer"}
+    fine = {"numbers": numbers, "random": 1, "more": object}
+    assert checked(fine) == {"numbers": [[[1], "float32", [2.0]]], "random": True, "changed": []}
+    assert checked({"numbers": [], "changed": [0, "x", None]})["changed"] == [0]
+
+
+def test_calls_that_were_made_ahead_are_not_made_again(monkeypatch):
+    made = []
+    def ask(jail, word, seconds):
+        made.append(len(word["with"]))
+        if len(word["with"]) == made_ahead: return ahead
+        return {"said": [{"numbers": dense([[[], "float64", [7.0]]])}]}
+    monkeypatch.setattr(jail, "ask", ask)
+    got = lambda call, *args, seed=0: call(args, seed)["numbers"][0][2]
+    made_ahead, ahead = 2, {"said": [{"numbers": dense([[[], "float64", [x]]])} for x in (1., 2.)]}
+    call = jail.caller(None, "f", ahead=[(1,), (2,)])
+    assert [got(call, 1), got(call, 2, seed=1)] == [[1.], [2.]] and made == [2]
+    assert got(call, 2) == got(call, 3, seed=1) == [7.] and made == [2, 1, 1]
+    for ahead in ({"wrong": "too long"}, {"said": [{}]}, {"said": 3}, {}):    # then one by one
+        assert got(jail.caller(None, "f", ahead=[(1,), (2,)]), 1) == [7.]
 
 
 def test_an_argument_must_stay_as_it_is():
@@ -333,8 +400,8 @@ def test_an_argument_must_stay_as_it_is():
 
 
 def test_a_call_says_what_is_missing():
-    assert "there is no `f`" in runner.call({}, dict(call="f", args=[]))["wrong"]
-    assert "must be a function" in runner.call({"f": 3}, dict(call="f", args=[]))["wrong"]
+    assert "there is no `f`" in runner.call({}, {"call": "f", "with": []})["wrong"]
+    assert "must be a function" in runner.call({"f": 3}, {"call": "f", "with": []})["wrong"]
     assert runner.value({"S": ("a", "b")}, "S") == {"value": ["a", "b"]}
     assert "list of names" in runner.value({"S": [1]}, "S")["wrong"]
 

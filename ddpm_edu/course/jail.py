@@ -6,9 +6,8 @@ For lecturers. 5 minutes to read, 20 seconds to run."""
 # %% auto #0
 __all__ = ['LIBRARIES', 'ROOM', 'SYSTEM', 'DISK', 'ENVIRONMENT', 'ENDLESS', 'CRASHED', 'MOST',
            'START', 'GRACE', 'course_folder', 'packages', 'covered', 'bubblewrap',
-           'container', 'lacking', 'command', 'Dead', 'Jail', 'ask', 'heard',
-           'numbers_of_stranger', 'run_cell', 'again', 'asked', 'caller', 'call_by_name',
-           'value_of']
+           'container', 'lacking', 'command', 'Dead', 'Jail', 'ask', 'heard', 'run_cell',
+           'again', 'asked', 'caller', 'value_of']
 
 # %% ../../nbs/course/jail.ipynb #c4bffa9e
 import importlib.util
@@ -20,9 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from .sandbox import checked
+from .wire import pack
 
 
 # packages that hold the answers
@@ -186,17 +188,6 @@ def heard(jail:Jail, end:float)->dict:
 # %% ../../nbs/course/jail.ipynb #d2f10ac9
 START, GRACE = 90, 15                # seconds until torch is imported; beyond a limit of the runner
 
-def numbers_of_stranger(said:dict)->dict:
-    "Plain numbers and nothing else, or a sentence."
-    if "wrong" in said: return {"wrong": str(said["wrong"])[:2000]}
-    try:
-        parts = [[[int(n) for n in shape], str(kind)[:20], [float(x) for x in numbers]]
-                 for shape, kind, numbers in said["numbers"]]
-    except (KeyError, TypeError, ValueError): return {"wrong": "there is no answer"}
-    changed = said.get("changed")
-    return {"numbers": parts, "random": bool(said.get("random")),
-            "changed": [i for i in changed if type(i) is int] if isinstance(changed, list) else []}
-
 # %% ../../nbs/course/jail.ipynb #4fe8daf3
 def run_cell(
     jail:Jail,
@@ -220,32 +211,44 @@ def again(jail:Jail)->None:
     for source in jail.ran:
         ask(jail, {"cell": source, "seconds": jail.seconds}, jail.seconds + GRACE)
 
-def asked(jail:Jail, word:dict, seconds:float)->dict:
+# %% ../../nbs/course/jail.ipynb #7ace833a
+def asked(
+    jail:Jail,
+    word:dict,                       # as for `runner.call`
+)->dict:                             # {"said": a list as long as its calls} or {"wrong": ...}
     "Call a student's function in its sandbox; what kills the sandbox has no numbers."
-    try: return numbers_of_stranger(ask(jail, {**word, "seconds": seconds}, 4*seconds + GRACE))
+    try: found = ask(jail, word, 4*word["seconds"] + GRACE)
     except Dead as dead:
         again(jail)
         return {"wrong": str(dead).replace("cell", "call")}
-
-# %% ../../nbs/course/jail.ipynb #7ace833a
-def caller(
-    jail:Jail,
-    question,                        # `questions.Question`
-    seconds:float=10,                # of the processor, for a call
-)->Callable:                         # for `judge`
-    "How to call the function that a question asks for."
-    from ddpm_edu.course.wire import pack
-    word = dict(call=question.name, observe=question.observe, without=question.without)
-    return lambda args, seed=0: asked(jail, {**word, "args": pack(tuple(args)), "seed": seed},
-                                      seconds)
+    said, many = found.get("said"), len(word["with"])
+    if isinstance(said, list) and len(said) == many and all(isinstance(s, dict) for s in said):
+        return {"said": [checked(one) for one in said]}
+    return {"wrong": str(found.get("wrong", "there is no answer"))[:2000]}
 
 # %% ../../nbs/course/jail.ipynb #40bdf148
-def call_by_name(jail:Jail, name:str, args:tuple, observe:str, seconds:float)->dict:
-    "The same without a question."
-    from ddpm_edu.course.wire import pack
-    word = dict(call=name, args=pack(args), observe=observe, memory=6)
-    return asked(jail, word, seconds)
+def caller(
+    jail:Jail,
+    name:str,                        # of the student's function
+    seconds:float=10,                # of the processor, for a call, and for all of `ahead`
+    memory:float=2,                  # GiB
+    observe:str="",                  # as for `runner.observer`
+    without:tuple[str, ...]=(),      # as for `sandbox.answer`
+    ahead:Sequence[tuple]=(),        # arguments that will be asked for, with seeds 0, 1, 2, ...
+)->Callable:                         # call(args, seed), for `judge`
+    "How to call a function of the submission."
+    word = dict(call=name, seconds=seconds, memory=memory, observe=observe, without=without)
+    many = [[seed, pack(tuple(args))] for seed, args in enumerate(ahead)]
+    said = asked(jail, {**word, "with": many}).get("said", []) if many else []
+    known = {json.dumps(one): answer for one, answer in zip(many, said)}
+    def call(args, seed=0):
+        one = [seed, pack(tuple(args))]
+        if (found := known.get(json.dumps(one))) is not None: return found
+        found = asked(jail, {**word, "with": [one]})
+        return found["said"][0] if "said" in found else found
+    return call
 
+# %% ../../nbs/course/jail.ipynb #2e200501
 def value_of(jail:Jail, name:str)->Any:
     "A list of texts from the notebook, None if there is none."
     try: return ask(jail, {"value": name}, GRACE).get("value")

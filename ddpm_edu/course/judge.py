@@ -103,7 +103,7 @@ def judge(
     "Is an answer right? If not, the sentence that says why."
     tries:list[Try] = []
     visible = question.shown()
-    for seed, args in enumerate([*visible, *question.draws(term)]):
+    for seed, args in enumerate(question.tries(term)):
         tries.append(looked_at(question, args, call(args, seed), seed))
         wrong = sum(not one.right for one in tries)
         if wrong == ENOUGH or wrong and question.verdict: break

@@ -54,6 +54,10 @@ class Question:
         "Hidden arguments, other ones for each number of a term."
         return [self.module.draw(1000*term + seed) for seed in range(self.seeds)]
 
+    def tries(self, term:int=0)->list[tuple]:
+        "All that an answer is tried with, in this order."
+        return [*self.shown(), *self.draws(term)]
+
 # %% ../../nbs/course/questions.ipynb #5e3dc6b1
 def body(
     code:str,                        # an expression, or statements

@@ -5,10 +5,11 @@ For lecturers. 3 minutes to read, 5 seconds to run."""
 
 # %% auto #0
 __all__ = ['MIME', 'MOST', 'HIDDEN', 'TooLong', 'make_shell', 'run_cell', 'observer', 'call',
-           'value', 'serve', 'warm_up', 'hide']
+           'value', 'serve', 'warm_up', 'few_processes', 'hide']
 
 # %% ../../nbs/course/runner.ipynb #a04488fa
 import builtins
+import gc
 import importlib.util
 import json
 import os
@@ -16,7 +17,7 @@ import signal
 import sys
 from typing import Any
 
-from .sandbox import Wrong, bounded, call_apart, operations_seen
+from .sandbox import Wrong, bounded, calls_apart, operations_seen
 from .wire import unpack
 
 # what a page may show; HTML could hold a script
@@ -84,16 +85,17 @@ def observer(
 def call(
     names:dict,                      # of the student's notebook
     word:dict,                       # the line
-)->dict:                             # as from `sandbox.call_apart`
+)->dict:                             # {"said": for each call as from `sandbox.calls_apart`}
     "Call a student's function, or say why that is impossible."
     name = word["call"]
     if name not in names:
         return {"wrong": f"there is no `{name}`: is the cell that defines it there, without error?"}
     if not callable(names[name]):
         return {"wrong": f"`{name}` must be a function, not {type(names[name]).__name__}"}
-    if word.get("seed") is not None: sys.modules["torch"].manual_seed(word["seed"])
-    return call_apart(names[name], unpack(word["args"]), word.get("seconds", 10),
-        word.get("memory", 2), observer(word.get("observe", "")), tuple(word.get("without", ())))
+    calls = [(seed, unpack(args)) for seed, args in word["with"]]
+    said = calls_apart(names[name], calls, word.get("seconds", 10), word.get("memory", 2),
+        observer(word.get("observe", "")), tuple(word.get("without", ())))
+    return said if isinstance(said, dict) else {"said": said}
 
 # %% ../../nbs/course/runner.ipynb #a9806b8c
 def value(
@@ -113,12 +115,16 @@ def serve(
     read, write = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for i in range(3): os.dup2(nowhere, i)
+    gc.disable()                     # what is imported stays
     import torch
     torch.set_num_threads(1)
     bounded(36_000, memory)
+    few_processes()
     for name in HIDDEN: hide(name)
     warm_up()
     shell = make_shell()
+    gc.freeze()                      # nor is it looked through after each fork
+    gc.enable()
     for line in read:
         word = json.loads(line)
         try:
@@ -137,6 +143,16 @@ def warm_up()->None:
     w = torch.zeros(1, requires_grad=True)
     w.square().sum().backward()
     torch.optim.Adam([w]).step()
+
+def few_processes(
+    most:int=256,                    # processes and threads
+)->None:
+    "Let a fork bomb end at once, where the kernel counts the processes of this sandbox alone."
+    import resource
+    kernel = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2])
+    # the sandbox's first process has started this one; without a sandbox others would be counted
+    if sys.platform == "linux" and kernel >= (5, 14) and os.getppid() == 1:
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 def hide(name:str)->None:
     "Make the import of a library fail whose folder a sandbox has emptied."

@@ -7,8 +7,8 @@ For lecturers. 5 minutes to read, 10 seconds to run."""
 # %% auto #0
 __all__ = ['SHAPES', 'SLIPS', 'TOO_MUCH', 'Wrong', 'plain', 'numbers_of', 'stopped',
            'operations_seen', 'states', 'unchanged', 'answer', 'taken', 'bounded',
-           'run_in_child', 'listen', 'ending', 'call_apart', 'checked', 'Bounded',
-           'limits']
+           'run_in_child', 'listen', 'ending', 'apart', 'calls_apart', 'call_apart',
+           'checked', 'Bounded', 'limits']
 
 # %% ../../nbs/course/sandbox.ipynb #6765b2a5
 import builtins
@@ -25,6 +25,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from .wire import dense, parts_of
+
 class Wrong(AssertionError):
     "What a student reads when an answer is not right: this sentence alone, without a traceback."
     def _render_traceback_(self)->list[str]: return [f"\x1b[31mNot yet:\x1b[0m {self}"]
@@ -40,7 +42,8 @@ def plain(
     if isinstance(value, dict): value = tuple(value.values())
     if hasattr(value, "__next__"): value = [v for v, _ in zip(value, range(1_000_001))]
     if isinstance(value, (tuple, list)):
-        if any(hasattr(v, "shape") and len(v.shape) for v in value):
+        lists = {isinstance(v, (tuple, list)) for v in value}            # [0.1, 0.2] beside 0.3
+        if any(hasattr(v, "shape") and len(v.shape) for v in value) or len(lists) > 1:
             return [part for v in value for part in plain(v)]
     return [numbers_of(value)]
 
@@ -182,10 +185,10 @@ def bounded(
 # %% ../../nbs/course/sandbox.ipynb #6c230306
 def run_in_child(
     write:int,                       # the pipe to the notebook
-    function:Callable,               # as for `call_apart`, and so on
-    args:tuple, seconds:float, memory:float, observe:Callable|None, without:tuple[str, ...],
+    work:Callable,                   # calls what is to be called, and says what happened
+    seconds:float, memory:float,     # as for `calls_apart`
 )->None:
-    "The child's life: limits, one call, one message."
+    "The child's life: limits, calls, one message."
     bounded(seconds, memory)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for i in range(3): os.dup2(nowhere, i)
@@ -194,7 +197,7 @@ def run_in_child(
     sys.stdout = sys.stderr = open(os.devnull, "w")
     sys.setrecursionlimit(5000)      # enough for a thousand steps
     if "torch" in sys.modules: sys.modules["torch"].set_num_threads(1)   # threads die in a fork
-    message = json.dumps(answer(function, args, observe, without)).encode()
+    message = json.dumps(work()).encode()
     while message: message = message[os.write(write, message):]
 
 # %% ../../nbs/course/sandbox.ipynb #4302097b
@@ -220,21 +223,16 @@ def ending(
     return "your function brought Python down: a crash, or os._exit"
 
 # %% ../../nbs/course/sandbox.ipynb #4526afef
-def call_apart(
-    function:Callable,               # a student's function
-    args:tuple,                      # its arguments
-    seconds:float,                   # time limit
-    memory:float,                    # how much more memory it may take, GiB
-    observe:Callable|None=None,      # as for `answer`
-    without:tuple[str, ...]=(),      # parts of the names of operations that it must not use
-)->dict:                             # as from `answer`
-    "Call a function in a process of its own."
-    if not hasattr(os, "fork") or sys.platform == "darwin":
-        return answer(function, args, observe, without)
+def apart(
+    work:Callable,                   # as for `run_in_child`
+    seconds:float, memory:float,     # as for `calls_apart`
+)->Any:                              # what it says, or {"wrong": why it says nothing}
+    "Do something in a process of its own."
+    if not hasattr(os, "fork") or sys.platform == "darwin": return work()
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        try: run_in_child(write, function, args, seconds, memory, observe, without)
+        try: run_in_child(write, work, seconds, memory)
         finally: os.kill(os.getpid(), signal.SIGKILL)      # nothing of the notebook may run on
     os.close(write)
     try: message = listen(read, 4*seconds)
@@ -245,17 +243,40 @@ def call_apart(
     if message is None:
         return {"wrong": f"your function ran longer than {4*seconds:g} s: "
                          "does it wait for something?"}
-    return checked(json.loads(message)) if message else {"wrong": ending(status, seconds)}
+    return json.loads(message) if message else {"wrong": ending(status, seconds)}
+
+# %% ../../nbs/course/sandbox.ipynb #6598413d
+def calls_apart(
+    function:Callable,               # a student's function
+    calls:list,                      # (seed of torch's generator or None, arguments)
+    seconds:float,                   # time limit for all
+    memory:float,                    # how much more memory they may take, GiB
+    observe:Callable|None=None,      # as for `answer`
+    without:tuple[str, ...]=(),      # parts of the names of operations that it must not use
+)->list|dict:                        # for each as from `answer`, dense; or why there is nothing
+    "Call a function several times in a process of its own."
+    def one(seed, args):
+        if seed is not None: sys.modules["torch"].manual_seed(seed)
+        said = answer(function, args, observe, without)
+        return said if "wrong" in said else {**said, "numbers": dense(said["numbers"])}
+    return apart(lambda: [one(*call) for call in calls], seconds, memory)
+
+def call_apart(function, args, seconds, memory, observe=None, without=())->dict:
+    "Call it once; as from `answer`."
+    said = calls_apart(function, [(None, args)], seconds, memory, observe, without)
+    return said if isinstance(said, dict) else checked(said[0])
 
 # %% ../../nbs/course/sandbox.ipynb #94ffb360
 def checked(
     done:dict,                       # what a child sent
-)->dict:                             # the same
-    "Plain numbers and nothing else."
-    if "wrong" in done: return done
-    parts = [[list(map(int, shape)), str(kind), list(map(float, numbers))]
-             for shape, kind, numbers in done["numbers"]]
-    return {**done, "numbers": parts, "changed": list(map(int, done.get("changed", ())))}
+)->dict:                             # as from `answer`
+    "Plain numbers and nothing else, or a sentence."
+    if "wrong" in done: return {"wrong": str(done["wrong"])[:2000]}
+    try: parts = parts_of(done["numbers"])
+    except (KeyError, TypeError, ValueError): return {"wrong": "there is no answer"}
+    changed = done.get("changed")
+    return {"numbers": parts, "random": bool(done.get("random")),
+            "changed": [i for i in changed if type(i) is int] if isinstance(changed, list) else []}
 
 # %% ../../nbs/course/sandbox.ipynb #66a2d28d
 class Bounded:

@@ -30,13 +30,16 @@ def world(
 def watched_network(
     T:int,                           # timesteps
     seed:int,                        # of its weights
+    start:float=0,                   # how far off its first answers are
 ):                                   # a module that keeps `records`
     "A small network that notes each call: x_t, t, its answer, the gradient, the bias before."
     import torch
     from torch import nn
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        return watched_class(T, nn, torch)()
+        model = watched_class(T, nn, torch)()
+        model.net[-1].bias += start
+    return model
 
 # %% ../../nbs/course/training_record.ipynb #fb061ef2
 def watched_class(T, nn, torch):
@@ -64,11 +67,12 @@ def watched_training(
     train:Callable,                  # the student's: train(model, parameters, data, abar, steps)
     seed:int, T:int, points:int, scale:float, rows:int,        # as for `world`
     steps:int,                       # that it is asked for
+    start:float=0,                   # as for `watched_network`
 )->tuple:                            # tensors, for `verdict`
     "Train a small network in the student's way, and keep a record."
     import torch
     given = world(seed, T, points, scale, rows)
-    model = watched_network(T, seed)
+    model = watched_network(T, seed, start)
     weights, kept = list(model.parameters()), [part.clone() for part in given]
     before = [w.detach().clone() for w in weights]
     with torch.enable_grad(): train(model, weights, *given, steps)

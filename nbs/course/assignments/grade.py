@@ -9,10 +9,11 @@ lecturer's guide says more.
 """
 import argparse
 import csv
+import multiprocessing
 import os
 import re
-import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -24,24 +25,47 @@ from tqdm import tqdm
 from ddpm_edu.course.jail import command
 
 
+# imported once, by a server from which each grading process is forked; submissions never run there
+READY = ["nbgrader.apps", "nbgrader.api", "tqdm", "torch._dynamo", "ddpm_edu.course.jail",
+         "ddpm_edu.course.judge", "ddpm_edu.course.experiment_check",
+         "ddpm_edu.course.training_check"]
+
+
+def autograde(words, log):
+    "nbgrader's command, in a process of its own."
+    for stream in (1, 2): os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), stream)
+    from nbgrader.apps import NbGraderApp
+    NbGraderApp.launch_instance(["autograde", *words])
+
+
+def run(words, seconds):
+    "Its exit status, None if it took too long, and what it said."
+    way = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(way)
+    if way == "forkserver": context.set_forkserver_preload(READY)
+    with tempfile.NamedTemporaryFile("r") as log:
+        process = context.Process(target=autograde, args=(words, log.name))
+        process.start()
+        process.join(seconds)
+        late = process.exitcode is None
+        if late: process.kill()
+        process.join()
+        return None if late else process.exitcode, log.read()
+
+
 def grade(assignment, student, a):
     "Autograde one submission: '' if that went well, otherwise what was the matter; seconds."
-    words = [sys.executable, "-m", "nbgrader", "autograde", assignment, f"--student={student}"]
-    if a.force: words.append("--force")
-    env = {**os.environ, "GRADE_TRUST": "1"*a.trust, "GRADE_IMAGE": a.image,
-           "GRADE_TERM": str(a.term)}
-    start = time.monotonic()
+    words, start = [assignment, f"--student={student}", *["--force"]*a.force], time.monotonic()
     for turn in range(5):
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=a.seconds, env=env)
-        except subprocess.TimeoutExpired: return f"took more than {a.seconds} s", a.seconds
-        if "database is locked" not in done.stderr: break
+        status, said = run(words, a.seconds)
+        if status is None: return f"took more than {a.seconds} s", a.seconds
+        if "database is locked" not in said: break
         time.sleep(1 + turn)                       # another job is writing its marks
     took = time.monotonic() - start
-    if not done.returncode: return "", took
-    lines = [line for line in done.stderr.splitlines() if "Error:" in line or "| ERROR]" in line]
+    if not status: return "", took
+    lines = [line for line in said.splitlines() if "Error:" in line or "| ERROR]" in line]
     errors = [line.split("| ERROR] ")[-1] for line in lines]
-    if not errors: return f"exit status {done.returncode}", took
+    if not errors: return f"exit status {status}", took
     return (errors[-3] if len(errors) > 2 else errors[0]).strip(), took
 
 
@@ -125,6 +149,8 @@ def main():
     try: command(trust=a.trust, image=a.image)
     except RuntimeError as e: parser.error(str(e))
     tidy(name)
+    os.environ.update(GRADE_TRUST="1"*a.trust, GRADE_IMAGE=a.image, GRADE_TERM=str(a.term))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")          # jobs do not wait for each other
     failed, times = {}, []
     with ThreadPoolExecutor(a.jobs) as pool:
         running = {pool.submit(grade, name, student, a): student for student in students}

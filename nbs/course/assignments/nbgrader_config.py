@@ -22,7 +22,7 @@ from nbgrader.preprocessors import (
 from traitlets import Float
 
 from ddpm_edu.course.experiment_check import OBSERVE, experiment_fault
-from ddpm_edu.course.jail import Jail, call_by_name, caller, run_cell, value_of
+from ddpm_edu.course.jail import Jail, caller, run_cell, value_of
 from ddpm_edu.course.judge import judge
 from ddpm_edu.course.questions import load_assignment
 
@@ -104,10 +104,14 @@ class InSandbox(NbGraderPreprocessor):
 
 def judged(jail, question, term):
     "What the grader says about a question, '' if it is right."
-    if question is not None:
-        return judge(question, caller(jail, question, 60 if question.verdict else 10), term)
-    call = lambda run: call_by_name(jail, "experiment", run, OBSERVE, 60)
-    return experiment_fault(call, value_of(jail, "SETTINGS"))
+    if question is None:
+        call = caller(jail, "experiment", 60, 6, OBSERVE)
+        return experiment_fault(call, value_of(jail, "SETTINGS"))
+    # a training takes its time, so each is a call of its own
+    seconds, ahead = (60, []) if question.verdict else (10, question.tries(term))
+    call = caller(jail, question.name, seconds, observe=question.observe, without=question.without,
+        ahead=ahead)
+    return judge(question, call, term)
 
 
 def shown(said):

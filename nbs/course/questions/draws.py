@@ -55,26 +55,22 @@ def noising_of(seed, shape=None):
     return x0, t, abar, noise
 
 
-def step_of(seed):
+def step_of(seed, least=1):
     "t, a whole number, and betas (T,): t at both ends and inside; float64 where it is needed."
-    g, r = start(seed + 57)
-    kind = seed % 5
-    if kind == 0: betas = torch.linspace(1e-4, 0.02, 500, dtype=torch.float64)
-    elif kind == 1: betas = torch.tensor([r.choice([0.3, 0.02, 0.99])], dtype=torch.float64)
-    else: betas = 0.05 + 0.9*torch.rand(r.randint(3, 9), generator=g)
-    return r.choice([0, len(betas)-1, r.randrange(len(betas))]), betas
-
-
-def reverse_of(seed, least=1):
-    "(x_t, t, eps, betas) of a reverse step: t at both ends of the schedule and inside; one dtype."
     betas, r = betas_of(seed, least), start(seed + 31)[1]
     last = len(betas) - 1
     t = (0, last, min(1, last), 0, r.randint(0, last))[seed//6 % 5]
+    # 1 - abar of a small beta is known to few digits in float32
+    return max(t, least - 1), betas.double() if betas.min() < 1e-2 else betas
+
+
+def reverse_of(seed, least=1):
+    "(x_t, t, eps, betas) of a reverse step; one dtype."
+    t, betas = step_of(seed, least)
     shapes = [(3,), (2, 2), (2, 3, 2), (1, 1, 2, 2), (2, 3, 1, 4), (4, 1, 3, 3), (1, 5)]
-    x = tensor_of(seed, r.choice(shapes)).to(betas)
-    # tiny numbers in float64: 1 - abar of a small beta is known to few digits in float32
-    if x.abs().max() < 0.1 or betas.min() < 1e-2: x, betas = x.double(), betas.double()
-    return x, max(t, least - 1), noise_like(x, seed + 37), betas
+    x = tensor_of(seed, start(seed + 32)[1].choice(shapes)).to(betas)
+    if x.abs().max() < 0.1: x, betas = x.double(), betas.double()           # tiny numbers
+    return x, t, noise_like(x, seed + 37), betas
 
 
 def noise_like(x, seed):

@@ -26,7 +26,7 @@ def visible():
 
 
 def draw(seed):
-    "All bytes and the ends, narrow and wide Gaussians, means out to 4.5 standard deviations."
+    "All bytes and the ends, narrow and wide Gaussians, means out to 4.5 standard deviations, or 8."
     g, r = start(seed)
     shape = r.choice([(4,), (1,), (2, 3), (2, 1, 2, 2)])
     u = torch.randint(0, 256, shape, generator=g)
@@ -34,6 +34,8 @@ def draw(seed):
     if seed % 3: u = torch.where(torch.rand(shape, generator=g) < 0.5, u, ends)
     std = [0.2, 0.02, 1., 0.005, 3.][seed % 5]
     away = 9*torch.rand(shape, generator=g, dtype=torch.float64) - 4.5
+    # far below the mean float64 is exact: both ends of the interval are small
+    if seed % 6 == 4: away = 6 + 2*away.abs()/4.5
     return u, u/127.5 - 1 + std*away, std
 
 
@@ -117,6 +119,12 @@ MISTAKES = [
     ("averaged: one number for each byte is asked for", B + LOG + ".mean()"),
     ("the probabilities are cut off from below too early: they may be small",
      B + "torch.log((up - down).clamp(min=1e-4))"),
+    ("the probabilities are cut off from below, or something is added to them: they may be tiny",
+     B + "torch.log((up - down).clamp(min=1e-12))"),
+    ("the probabilities are cut off from below, or something is added to them: they may be tiny",
+     B + "torch.log(up - down + 1e-12)"),
+    ("the probabilities are cut off from below, or something is added to them: they may be tiny",
+     B + "torch.log((up - down).clamp(min=1e-10))"),
 ]
 
 RIGHT = [

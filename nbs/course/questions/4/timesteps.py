@@ -13,7 +13,7 @@ POINTS = 1
 
 
 def timesteps(T, n):
-    "whole numbers, 1 <= n <= T -> list of n timesteps, falling, ends in 0"
+    "whole numbers, 1 <= n <= T -> n timesteps (a list, a tuple, a tensor), falling, ends in 0"
     return [i*(T//n) for i in reversed(range(n))]
 
 

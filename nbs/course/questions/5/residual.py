@@ -1,6 +1,6 @@
 r"""find the bugs
 
-A residual block in small: two layers `f` and `g`, told the time in between, added to its input. With these bugs the network still trains, but deep ones do not. Two bugs; correct it.
+A residual block in small: two layers `f` and `g`, told the time in between, added to its input. With these bugs the network still trains, but deep ones do not. Two bugs; correct it. (A block of a network: gradients go back through it, to `x` and to `temb`.)
 
 ```python
 def residual(x, temb, f, g):
@@ -18,6 +18,18 @@ POINTS = 1
 def residual(x, temb, f, g):
     "x, temb tensors that broadcast; f, g functions, each of one tensor and like it -> like x"
     return x + g(f(x) + temb)
+
+
+def observe(f, x, temb, first, second):
+    "The result, and the gradients that come back to x and to the time."
+    leaves = [part.clone().requires_grad_() for part in (x, temb)]
+    given = [1*leaf for leaf in leaves]
+    out = f(*given, first, second)
+    for part, now in zip((x, temb), given): part.copy_(now.detach())      # is it changed?
+    weights = torch.arange(1, out.numel() + 1).view(out.shape).cos()
+    # so that there is a gradient, if only 0
+    ((weights*out).sum() + sum(0*leaf.sum() for leaf in leaves)).backward()
+    return out, *(leaf.grad for leaf in leaves)
 
 
 def visible():
@@ -89,6 +101,15 @@ MISTAKES = [
     (BETWEEN, "x + g(torch.relu(f(x) + temb))"),
     ("the mean of the time's numbers is added; each has its own place",
      "x + g(f(x) + temb.mean())"),
+    ("no gradient comes back to `x` through the sum: that is what the sum is there for",
+     "x.detach() + g(f(x) + temb)"),
+    ("no gradient comes back through the two layers", "x + g(f(x) + temb).detach()"),
+    ("no gradient comes back through the first layer", "x + g(f(x).detach() + temb)"),
+    ("no gradient comes back through the first layer", "x + g(f(x.detach()) + temb)"),
+    ("no gradient comes back to the time: its own weights could not learn",
+     "x + g(f(x) + temb.detach())"),
+    ("no gradient comes back at all: this part of a network could not learn",
+     "(x + g(f(x) + temb)).detach()"),
     ("the result is cut off: nothing is cut off here", "(x + g(f(x) + temb)).clamp(-5, 5)"),
 ]
 

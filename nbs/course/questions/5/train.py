@@ -1,6 +1,6 @@
 r"""predict, then run Algorithm 1
 
-Train a small network on points in the plane, with one optimizer, made once for all of `parameters`: `torch.optim.Adam` with `lr=3e-3`, its other settings left at their defaults. In each of `steps` steps: draw 128 examples of the data with replacement, for each of them a timestep (uniform over $0,\dots,T-1$) and a noise of its own, all of them afresh; make $x_t$; take one step of the optimizer on the simple loss, the mean over all numbers of the squared error. The data are taken as they are, and nothing else happens to gradients, and nothing but the optimizer changes the weights. A good network comes below 0.5 here.
+Train a small network on points in the plane, with `torch.optim.Adam` for all of `parameters`, made once, before the first step: `lr=3e-3`, its other settings left at their defaults. In each of `steps` steps: draw 128 examples of the data with replacement, for each of them a timestep (uniform over $0,\dots,T-1$) and a noise of its own, all of them afresh; make $x_t$; take one step of the optimizer on the simple loss, the mean over all numbers of the squared error. The data are taken as they are, and nothing else happens to gradients, and nothing but the optimizer changes the weights. A good network comes below 0.5 here.
 """
 import torch
 
@@ -26,15 +26,16 @@ def train(model, parameters, data, abar, steps):
         optimizer.step()
 
 
-DRAWS = 3
+DRAWS = 2
 
 
 def visible():
-    yield 0, 50, 8, 1.0, 512, 300
+    yield 0, 50, 8, 1.0, 512, 300, 0.0
 
 
 def draw(seed):
-    more = ((20, 3, 1.0, 100, 250), (150, 5, 4.0, 700, 400), (35, 8, 0.3, 300, 220))[seed % 3]
+    "Another number of timesteps, clusters, rows and steps; small data, or first answers far off."
+    more = ((20, 3, 0.3, 100, 250, 0.0), (150, 5, 4.0, 700, 400, 6.0))[seed % 2]
     return 7*seed + 1, *more
 
 
@@ -78,7 +79,23 @@ def adam(more, kind="Adam", lr="3e-3"): return f"torch.optim.{kind}(parameters, 
 MISTAKES = [(said, code) for said, codes in {
     "the model is told one t for the whole batch: each example has one of its own": [
         loop(t="torch.randint(len(abar), (1,)).expand(128)"),
+    ],
+    "the model is told t=0 whatever the t of x_t is: tell it that one": [
         loop(out="model(x_t, 0*t)"),
+    ],
+    "the model is told t as a share of T: it takes the whole number t": [
+        loop(out="model(x_t, t/len(abar))"),
+        loop(out="model(x_t, t/(len(abar)-1))"),
+    ],
+    "the model is told t+1 where x_t is made with t: tell it t itself": [
+        loop(out="model(x_t, t+1)"),
+    ],
+    "the model is told T-1-t where x_t is made with t: tell it t itself": [
+        loop(out="model(x_t, len(abar)-1-t)"),
+    ],
+    "the model is told another t than the one that x_t is made with: draw t once": [
+        loop(out="model(x_t, torch.randint(len(abar), (128,)))"),
+        loop(out="model(x_t, t.flip(0))"),
     ],
     "some timesteps never come: draw them uniformly from 0 to T-1, both ends included": [
         loop(t="torch.randint(5, (128,))"),
@@ -133,10 +150,36 @@ MISTAKES = [(said, code) for said, codes in {
         loop(loss="((out - torch.randn_like(x0))**2).mean()"),
         loop(before="data = (data - data.mean(0))/data.std(0)"),
         loop("data[torch.randint(len(data), (128,))] + 0.05*torch.randn(128, 2)"),
-        loop(out="model(x_t, t/len(abar))"),
     ],
-    "the network is trained to give the clean points: its target is the noise": [
+    "the network is trained to give the clean points: the target is the noise": [
         loop(loss="((out - x0)**2).mean()"),
+    ],
+    "the network is trained to give the velocity v: the target is the noise": [
+        loop(loss="((out - (a.sqrt()*noise - (1-a).sqrt()*x0))**2).mean()"),
+    ],
+    "the network is trained to give the score: the target is the noise": [
+        loop(loss="((out + noise/(1-a).sqrt())**2).mean()"),
+    ],
+    "the network is trained to give the noise minus the data: the target is the noise": [
+        loop(loss="((out - (noise - x0))**2).mean()"),
+    ],
+    "the network is trained to give the shrunk data in x_t: the target is the noise": [
+        loop(loss="((out - a.sqrt()*x0)**2).mean()"),
+    ],
+    "the target is the noise times its coefficient: it is the noise itself": [
+        loop(loss="((out - (1-a).sqrt()*noise)**2).mean()"),
+    ],
+    "one of the two numbers of a point is not in the loss: it is a mean over all numbers": [
+        loop(loss="((out - noise)[:, 0]**2).mean()"),
+    ],
+    "both numbers of the output are compared with one: each has a noise of its own": [
+        loop(loss="((out - noise[:, :1])**2).mean()"),
+    ],
+    "one of the two numbers of x_t has no noise": [
+        loop(x_t="a.sqrt()*x0 + (1-a).sqrt()*noise*torch.tensor([1.0, 0.0])"),
+    ],
+    "one of the two numbers of a noise is always the same": [
+        loop(noise="torch.randn_like(x0)*torch.tensor([1.0, 0.0])"),
     ],
     "the sign is turned: the target is minus the noise that is in x_t": [
         loop(loss="((out + noise)**2).mean()"),
@@ -152,6 +195,7 @@ MISTAKES = [(said, code) for said, codes in {
     ],
     "the loss is a Huber loss (smooth L1): equation (14) has the square": [
         loop(loss="torch.nn.functional.smooth_l1_loss(out, noise)"),
+        loop(loss="2*torch.nn.functional.huber_loss(out, noise, delta=4.0)"),
     ],
     "the loss is summed over the batch: the simple loss is a mean": [
         loop(loss="((out - noise)**2).sum()"),
@@ -211,6 +255,9 @@ MISTAKES = [(said, code) for said, codes in {
 
 RIGHT = [
     loop(loss="torch.nn.functional.mse_loss(out, noise)"),
+    # Adam looks at each number by itself: one for each parameter is the same
+    loop(make="[torch.optim.Adam([p], lr=3e-3) for p in parameters]",
+         zero="[one.zero_grad() for one in optimizer]", step="[one.step() for one in optimizer]"),
     loop(zero="optimizer.zero_grad(set_to_none=False)",
          loss="torch.mean(torch.square(noise - out))"),
     """

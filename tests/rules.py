@@ -1,8 +1,9 @@
-"""What rules make of a solution: slips that nobody thought of, each with its sentence.
+"""What rules make of right code: mistakes that nobody thought of, each with its sentence.
 
-A rule takes one thing out of a solution or puts one other thing in: a root, a sign, a factor, an
-index, a name. `build.py` runs what comes out with the visible arguments, so that a student's test
-can name such a slip; the tests of this project see that each is caught."""
+A rule takes one thing out of an expression or puts one other thing in: a root, a sign, a factor, an
+index, a name. nbs/course/build.py makes slips of the course's solutions with them, which it runs
+with the visible arguments, so that a student's test can name such a slip; mutants.py makes mistakes
+in the book's chapters with them, to see that some check of the chapter fails."""
 import ast
 import copy
 
@@ -114,7 +115,7 @@ def too_many(node, text, args):
 
 
 def changes(node, args):
-    "(sentence, replacement) for one node of a solution."
+    "(sentence, replacement) for one node: what is there is taken out or turned."
     text = ast.unparse(node)
     if is_sqrt(node): yield SQRT, unwrap(node)
     elif isinstance(node, ast.BinOp): yield from arithmetic(node, args)
@@ -125,13 +126,50 @@ def changes(node, args):
     if isinstance(node, ast.IfExp):
         yield APART, node.body
         yield APART, node.orelse
+
+
+def of_students(node, args):
+    "(sentence, replacement): what those may take who write a formula for the first time."
+    text = ast.unparse(node)
     yield from names(node, text, args)
     yield from too_many(node, text, args)
 
 
-def places(function):
-    "(node, a function that puts another in its place) for the expressions of a function."
-    for parent in ast.walk(function):
+OTHER = {
+    "alphas": "alphas_cumprod", "alphas_cumprod": "alphas_cumprod_prev",
+    "alphas_cumprod_prev": "alphas_cumprod", "abar": "alpha",
+    "betas": "posterior_variance", "posterior_variance": "betas",
+    "posterior_mean_coef1": "posterior_mean_coef2", "posterior_mean_coef2": "posterior_mean_coef1",
+    "sqrt_alphas_cumprod": "sqrt_one_minus_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod": "sqrt_alphas_cumprod",
+    "mean": "sum", "randn": "rand", "randn_like": "rand_like"}
+DROPPED = ("clamp", "clamp_min", "abs", "square", "cumprod", "flip", "detach", "clone")
+
+
+def of_library(node):
+    "(sentence, replacement): what may slip into code that has tables, options and methods."
+    if isinstance(node, ast.Attribute) and node.attr in OTHER:
+        yield f"{OTHER[node.attr]} for {node.attr}", ast.Attribute(node.value, OTHER[node.attr],
+                                                                   node.ctx)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        for said, function in of_library(node.func):
+            yield said, ast.Call(function, node.args, node.keywords)
+        if node.func.attr in DROPPED: yield f"{node.func.attr} dropped", node.func.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield "not dropped", node.operand
+    if isinstance(node, ast.Constant):
+        if type(node.value) is bool: yield "the other bool", ast.Constant(not node.value)
+        elif type(node.value) is int: yield "one more", ast.Constant(node.value + 1)
+        elif type(node.value) is float: yield "a tenth more", ast.Constant(node.value*1.1 or 0.1)
+    if isinstance(node, ast.IfExp):
+        yield "branches swapped", ast.IfExp(node.test, node.orelse, node.body)
+    if isinstance(node, ast.Slice) and node.lower is None and isinstance(node.upper, ast.UnaryOp):
+        yield "[:-k] -> [k:]", ast.Slice(node.upper.operand, None, None)
+
+
+def places(tree):
+    "(node, a function that puts another in its place) for the expressions of a piece of code."
+    for parent in ast.walk(tree):
         if isinstance(parent, ast.arguments): continue
         for field, value in ast.iter_fields(parent):
             if field in ("func", "targets", "target", "decorator_list"): continue
@@ -156,7 +194,7 @@ def mutants(solution):
     args, found = [a.arg for a in function.args.args], []
     written = lambda root: ast.unparse(ast.fix_missing_locations(root))
     for node, put in places(function):
-        for said, new in changes(node, args):
+        for said, new in [*changes(node, args), *of_students(node, args)]:
             put(new)
             found.append((said, written(copy.deepcopy(root))))
             put(node)
