@@ -145,16 +145,31 @@ def in_half(dtype):
     return low
 
 
-def test_bf16_needs_force_and_is_near(pipe, x0, files):
-    """Rounded weights are another model; what it decodes is off by some levels, and better than
-    what the right model makes of half the bytes."""
-    low = in_half(torch.bfloat16)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_bundled_model_in_half_precision_opens_the_same_files(pipe, files, dtype):
+    "Its weights are exact in eight significant bits, and the codec computes in float32."
+    low = in_half(dtype)
+    for file in files: assert levels(decode(low, file, "pt"), decode(pipe, file, "pt")) < 1
+    assert encode(low, decode(pipe, files[0], "pt"), 10) == encode(pipe, decode(pipe, files[0], "pt"), 10)
+
+
+def test_weights_that_are_rounded_need_force_and_are_near(pipe, x0):
+    """Where eight bits are too few, rounded weights are another model; what it decodes is off by
+    some levels, and better than what the right model makes of half the bytes."""
+    full = DDPMPipeline(copy.deepcopy(pipe.unet), pipe.scheduler)
+    full.set_progress_bar_config(**quiet)
+    with torch.no_grad():
+        for weight in full.unet.parameters(): weight.mul_(1 + 2**-10)
+    calibrate(full, x0)
+    files, low = encode(full, x0), DDPMPipeline(copy.deepcopy(full.unet).bfloat16(), pipe.scheduler)
+    low.set_progress_bar_config(**quiet)
+    low.coding = calibration(full)
     with pytest.raises(ValueError, match="other weights"): decode(low, files[0])
     calibrate(low, x0)
-    low.coding = {**calibration(pipe), "weights": low.coding["weights"]}
+    low.coding = {**calibration(full), "weights": low.coding["weights"]}
     with pytest.raises(ValueError, match="another model"): decode(low, files[0])
     for file, image in zip(files, x0):
-        steps, near = decode_steps(pipe, file), decode(low, file, "pt", force=True)
+        steps, near = decode_steps(full, file), decode(low, file, "pt", force=True)
         assert rmse(steps[-1], image) < rmse(near, image) < rmse(steps[len(steps)//2], image)
 
 

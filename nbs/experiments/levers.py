@@ -1,12 +1,15 @@
 """What each idea does to the length of chapter 9's files: `python nbs/experiments/levers.py` writes
 levers.json beside it.
 
-For 12 of the images of coding.py: the bytes that a variant of the encoder needs for three errors.
+For 12 of the images of coding.py, which has to run before: the bytes that a variant of the encoder
+needs for three errors, and the ideal ones.
 All variants send the same images, so that differences are exact. A quarter of an hour of one core; stopped
 and started again, it goes on where it was.
 """
 import argparse
+import json
 import math
+from pathlib import Path
 
 import torch
 
@@ -70,10 +73,11 @@ def variants(codec):
 def main():
     options, state = begun(argparse.ArgumentParser(), "levers.json", 12)
     codec, (_, x) = bundled(), images(options.images)
-    usual = codec.candidates
+    usual, ideals = codec.candidates, json.loads(Path(__file__).with_name("coding.json").read_text())
 
     def work(i, row):
         before = len(row)
+        row["ideal"] = ideals["images"][str(i)]["ideal"]
         for name, chains, effort, rule, cuts in variants(codec):
             if name in row: continue
             codec.candidates = usual
