@@ -150,7 +150,8 @@ def test_the_bundled_model_in_half_precision_opens_the_same_files(pipe, files, d
     "Its weights are exact in eight significant bits, and the codec computes in float32."
     low = in_half(dtype)
     for file in files: assert levels(decode(low, file, "pt"), decode(pipe, file, "pt")) < 1
-    assert encode(low, decode(pipe, files[0], "pt"), 10) == encode(pipe, decode(pipe, files[0], "pt"), 10)
+    picture = decode(pipe, files[0], "pt")
+    assert encode(low, picture, 10) == encode(pipe, picture, 10)
 
 
 def test_weights_that_are_rounded_need_force_and_are_near(pipe, x0):

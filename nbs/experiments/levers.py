@@ -73,11 +73,12 @@ def variants(codec):
 def main():
     options, state = begun(argparse.ArgumentParser(), "levers.json", 12)
     codec, (_, x) = bundled(), images(options.images)
-    usual, ideals = codec.candidates, json.loads(Path(__file__).with_name("coding.json").read_text())
+    ideals = json.loads(Path(__file__).with_name("coding.json").read_text())["images"]
+    usual = codec.candidates
 
     def work(i, row):
         before = len(row)
-        row["ideal"] = ideals["images"][str(i)]["ideal"]
+        row["ideal"] = ideals[str(i)]["ideal"]
         for name, chains, effort, rule, cuts in variants(codec):
             if name in row: continue
             codec.candidates = usual
