@@ -236,7 +236,9 @@ def test_right_numbers_agree():
     assert not agree(of(0.9002, 0.72, 0.36), of(*RIGHT), 1e-4)
     rows = [[[2], "float32", [1., 2.]], [[2], "float32", [3., 4.]]]        # a list of rows
     assert agree(rows, [[[2, 2], "float32", [1., 2., 3., 4.]]], 1e-4)
-    assert agree([[[1, 3], "int64", [1, 2, 3]]], of(1, 2, 3), 1e-4)        # axes of length 1
+    assert not agree([[[1, 3], "int64", [1, 2, 3]]], of(1, 2, 3), 1e-4)    # axes of length 1
+    assert "an axis of length 1" in explain([[[1, 3], "int64", [1, 2, 3]]], of(1, 2, 3), 1e-4)
+    assert agree([[[], "int64", [7]]], [[[1, 1], "f", [7.]]], 1e-4)        # a single number
     assert not agree([[[3, 2], "f", [1.]*6]], [[[2, 3], "f", [1.]*6]], 1e-4)
     for x in (1e9, -math.inf, math.nan): assert not close([x], [math.inf], 1e-4)
     assert close([math.inf], [math.inf], 1e-4) and not close([1e-6], [2e-6], 1e-4)

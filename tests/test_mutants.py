@@ -79,7 +79,7 @@ mistakes = {
     "04_reverse_sampler": [
         ("prev = prev + self.noise_scale(k, v)*z", "prev = prev + self.noise_scale(k, v)**2*z"),
         ("if t > 0:", "if t >= 0:"),
-        ("z = randn(output.shape, generator, sample.device, model_output.dtype)",
+        ("z = self.randn(output.shape, generator, sample.device, model_output.dtype)",
          "z = torch.rand(output.shape, generator=generator).to(output)"),
         ("learned_variance(self.steps, v, k, \"own\").sqrt()",
          "learned_variance(self.steps, v, k, \"second\").sqrt()"),

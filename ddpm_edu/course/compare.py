@@ -100,6 +100,8 @@ def misshapen(
     if len(got) != len(right):
         many = "s"*(len(got) > 1)
         return f"{told}{len(got)} result{many} where {len(right)} are asked for"
+    if [squeezed(shape) for shape in got] == [squeezed(shape) for shape in right]:
+        return told + "an axis of length 1 too much or too little"
     if not squeezed(got[0]):
         return told + ("one number for all. Is it summed, averaged or multiplied over too much, "
                        "or is it the last one only?")
@@ -113,11 +115,13 @@ def joined(
     want:list,                       # of the right one
 )->list:                             # the student's, perhaps as one table
     "A list of rows as a table, if a table is asked for."
-    if len(want) != 1 or len(parts) < 2 or len({tuple(s) for s, _, _ in parts}) > 1: return parts
+    if len(want) != 1 or len({tuple(s) for s, _, _ in parts}) != 1: return parts
+    if len(parts) == 1 and want[0][0] != [1, *parts[0][0]]: return parts     # or a list of one row
     return [[[len(parts), *parts[0][0]], parts[0][1], numbers_in(parts)]]
 
 def numbers_in(parts:list)->list[float]: return [x for _, _, numbers in parts for x in numbers]
-def shapes_in(parts:list)->list: return [squeezed(shape) for shape, _, _ in parts]
+def shapes_in(parts:list)->list:
+    return [list(shape) if squeezed(shape) else [] for shape, _, _ in parts]
 
 # %% ../../nbs/course/compare.ipynb #02ff061d
 def agree(

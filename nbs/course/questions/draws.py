@@ -48,6 +48,7 @@ def noising_of(seed, shape=None):
     "x0 (B, ...), t (B,), abar (T,), noise like x0: an end of the table among the timesteps."
     g, r = start(seed + 101)
     x0, abar = tensor_of(seed, shape), abar_of(seed)
+    abar = abar.float().to(abar)             # whoever takes it to float32 first loses nothing
     t = torch.randint(len(abar), (len(x0),), generator=g)
     t[0] = r.choice([0, len(abar)-1])
     noise = r.choice([1, 1, 8])*torch.randn(x0.shape, generator=g)

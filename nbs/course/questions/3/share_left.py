@@ -26,7 +26,7 @@ def visible():
 def draw(seed):
     "One point or many; all at 0, none at 0, all on one side; near 0 and far away."
     g, r = start(seed)
-    n = r.choice([1, 2, 3, 20, 41])
+    n = r.choice([1, 2, 3, 20, 41, 300])
     x = r.choice([1e-6, 1, 4, 1000])*torch.randn(n, 1, generator=g)
     if seed % 2: x = torch.where(torch.rand(n, 1, generator=g) < 0.4, 0., x)
     if seed % 5 == 4: x = [0*x, x.abs(), -x.abs()][seed % 3]
