@@ -85,8 +85,8 @@ class Serves(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content)-start))
         self.end_headers()
+        self.sent.append(len(content[start:stop]))            # before the reader can be done with it
         self.wfile.write(content[start:stop])
-        self.sent.append(len(content[start:stop]))
 
     def log_message(self, *args): pass
 
