@@ -761,6 +761,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ddpm_edu.folders.likely_formats': ('appendix/a3_folders.html#likely_formats', 'ddpm_edu/folders.py'),
                                   'ddpm_edu.folders.naming': ('appendix/a3_folders.html#naming', 'ddpm_edu/folders.py'),
                                   'ddpm_edu.folders.open_image': ('appendix/a3_folders.html#open_image', 'ddpm_edu/folders.py'),
+                                  'ddpm_edu.folders.orientation': ('appendix/a3_folders.html#orientation', 'ddpm_edu/folders.py'),
                                   'ddpm_edu.folders.picture_formats': ('appendix/a3_folders.html#picture_formats', 'ddpm_edu/folders.py'),
                                   'ddpm_edu.folders.read_image': ('appendix/a3_folders.html#read_image', 'ddpm_edu/folders.py'),
                                   'ddpm_edu.folders.shared_bytes': ('appendix/a3_folders.html#shared_bytes', 'ddpm_edu/folders.py'),
