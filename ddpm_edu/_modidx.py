@@ -1476,6 +1476,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                         'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.Plan.kernels': ( 'appendix/t_minimal_filtering.html#plan.kernels',
                                                                        'ddpm_edu/winograd.py'),
+                                   'ddpm_edu.winograd.Plan.pays': ('appendix/t_minimal_filtering.html#plan.pays', 'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.can_pack': ('appendix/t_minimal_filtering.html#can_pack', 'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.conv2d': ('appendix/t_minimal_filtering.html#conv2d', 'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.convolve': ('appendix/t_minimal_filtering.html#convolve', 'ddpm_edu/winograd.py'),

@@ -25,6 +25,7 @@ def used(monkeypatch):
         return usual(*args)
     monkeypatch.setattr(winograd, "wins", lambda conv, shape: True)
     monkeypatch.setattr(winograd, "rows_conv", counting)
+    monkeypatch.setattr(winograd, "ENOUGH", 1)
     return calls
 
 
@@ -178,7 +179,8 @@ def test_packed_kernels_agree_with_diffusers(seed, used, only_packed):
 
 
 @pytest.mark.parametrize("steps, uses", [(7, False), (8, True)])
-def test_a_few_steps_do_not_pay_for_the_kernels(steps, uses, used):
+def test_a_few_steps_do_not_pay_for_the_kernels(steps, uses, used, monkeypatch):
+    monkeypatch.setattr(winograd, "ENOUGH", 8*2*8*12)          # two images of 8 x 12
     draw(pipeline(), steps)
     assert bool(used) == uses
 
