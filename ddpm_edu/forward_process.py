@@ -108,7 +108,8 @@ class NoiseSchedule:
     )->Tensor:           # float32 or, for float64 images, float64; broadcasts against `x`
         "The table's entries at `t`, shaped to multiply `x`; never rounded to half precision."
         if not isinstance(t, int):
-            found = self.table(name, x).index_select(0, t.to(x.device))            # (B,)
+            here = t if t.device == x.device else t.to(x.device)
+            found = self.table(name, x).index_select(0, here)                          # (B,)
             return found.view(-1, *[1]*(x.ndim-1))                                 # (B, 1, 1, 1)
         found = self.entries(name)[t]                                              # (), on the CPU
         if found.dtype == x.dtype: return found
@@ -334,7 +335,8 @@ def check_timesteps(
         wrong = [v for v in values if not 0 <= v < T]
         raise ValueError(f"timesteps must be between 0 and {T-1} (they are 0-based, T={T}), "
             f"got {', '.join(map(str, wrong[:5]))}")
-    return ts.to(x.device, torch.int64)
+    fits = ts.dtype == torch.int64 and ts.device == x.device
+    return ts if fits else ts.to(x.device, torch.int64)
 
 # %% ../nbs/01_forward_process.ipynb #964262b4
 def check_floats(
