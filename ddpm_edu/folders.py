@@ -192,7 +192,7 @@ def shared_bytes(
         return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
 
 # %% ../nbs/appendix/A3_folders.ipynb #cde02240
-SMALL = 4e-4     # seconds for a picture: below, threads only wait for one another
+SMALL = 5e-4     # seconds for a picture: below, threads only wait for one another
 
 def in_threads(
     f:Callable,              # called with each of
@@ -211,11 +211,14 @@ def in_threads(
             said = f(value)
             bar.update()
             return said
-        start, said = time.perf_counter(), [counted_f(v) for v in values[:1]]
-        if alone or time.perf_counter() - start < SMALL:
-            return said + [counted_f(v) for v in values[1:]]
+        said, took = [], []
+        for value in values[:4]:                             # the first may wait for the disk
+            start = time.perf_counter()
+            said.append(counted_f(value))
+            took.append(time.perf_counter() - start)
+        if alone or min(took, default=0) < SMALL: return said + [counted_f(v) for v in values[4:]]
         with ThreadPoolExecutor(min(threads, os.cpu_count() or 1)) as pool:
-            return said + list(pool.map(counted_f, values[1:]))
+            return said + list(pool.map(counted_f, values[4:]))
 
 # %% ../nbs/appendix/A3_folders.ipynb #1ed20096
 class ImageFolder(ImageDataset):
