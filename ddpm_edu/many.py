@@ -22,7 +22,7 @@ from .store import read_json, whole_file
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00011
 def image_seed(
     seed:int,            # of the run
-    index:int,           # of the image
+    index:int,           # of the image, below 2**32
 )->int:                  # of its generator, below 2**32
     "Different for every image of a run; another run begins somewhere else."
     return (seed*2654435769 + index) % 2**32
