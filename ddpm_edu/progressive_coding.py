@@ -95,7 +95,7 @@ def jump_schedule(
     gain:float=1.,       # the image's error, as a multiple of `error`
     start:int|None=None, # the first timestep; None: the last of the chain
 )->list[int]:            # falling, at most `MAX_STEPS` + 1 of them
-    "Timesteps such that each jump between them costs about `STEP_BITS`."
+    "A jump between them costs about `STEP_BITS`, or more if it leads to the next timestep."
     visited = [len(snr) - 1 if start is None else start]
     while visited[-1] > 0 and len(visited) <= MAX_STEPS:
         t = visited[-1]
