@@ -40,7 +40,7 @@ def walsh(
 class Candidates:
     "65,536 vectors of shared noise for each step, made of signs: the same on every machine."
     def __init__(self,
-        D:int,           # pixels times channels
+        D:int,           # pixels times channels, 1..65,536
         seed:int=0,      # of all signs and orders
     ):
         self.D, self.seed = D, seed
