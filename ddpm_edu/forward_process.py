@@ -70,7 +70,7 @@ def given_betas(
 class NoiseSchedule:
     r"What follows from $\beta_1,\dots,\beta_T$: tables, (T,), and the Gaussians of section 2."
     def __init__(self,
-        betas:Tensor|np.ndarray|Sequence[float],     # the T variances, in [0, 1], the first above 0
+        betas:Tensor|np.ndarray|Sequence[float],   # T variances in [0, 1], the first at least 1e-7
     ):
         betas = check_betas(betas)
         self._fill(betas, 1 - betas, (1 - betas).cumprod(0))
@@ -163,7 +163,7 @@ class NoiseSchedule:
         x0:Tensor,       # clean images, (B, C, H, W)
         x_t:Tensor,      # noisy images, like `x0`
         t:int|Tensor,    # timesteps 0..T-1, one for all or (B,)
-    )->Tensor:           # like `x0`; at `t = 0` it is `x0`
+    )->Tensor:           # like `x0`; at `t = 0` it is `x0`, but for the rounding of 1 - abar
         r"$\tilde\mu_t$, the mean of $q(x_{t-1}|x_t,x_0)$: equation (7)."
         c0, ct = self.at("posterior_mean_coef1", t, x0), self.at("posterior_mean_coef2", t, x0)
         return c0*x0 + ct*x_t                                                      # (B, C, H, W)
