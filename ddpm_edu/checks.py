@@ -92,7 +92,7 @@ def check_names(
 # %% ../nbs/appendix/F_checks.ipynb #c0117ed1
 def counted(
     n:int,               # how many
-    noun:str,            # of what
+    noun:str,            # of what: a noun to which the plural adds an s
     rest:str="",         # what follows the noun
 )->str:                  # "1 file", "2 files"
     "A number and a noun that agree."

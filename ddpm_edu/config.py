@@ -305,6 +305,7 @@ class Output(dict[str, Any]):
     def __setattr__(self, name:str, value)->None:
         super().__setattr__(name, value)
         given, names = self.__dict__, cast(Any, self).__dataclass_fields__
+        if len(given) < len(names): return                                 # it is still being made
         dict.clear(self)
         dict.update(self, {k: given[k] for k in names if given.get(k) is not None})
 

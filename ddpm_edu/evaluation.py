@@ -308,7 +308,7 @@ def precision_recall(
 
 def inception_score(
     logits:Tensor,                   # a classifier's answers, (N, K), N at least 2
-)->float:                            # 1..K
+)->float:                            # 1..K, but for rounding
     "The exponential of the mean divergence of the opinions from their mean."
     log_p = _features("logits", logits).cpu().double().log_softmax(1)
     log_mean = log_p.logsumexp(0) - math.log(len(log_p))

@@ -20,7 +20,7 @@ TOTAL = 2**16        # the sum of the frequencies of a pixel's 256 values
 
 def write_interval(
     parts,           # for each symbol where its part begins and ends, whole numbers 0..TOTAL
-)->bytes:            # the shortest fraction in the interval
+)->bytes:            # a short fraction in the interval, in whole bytes
     "Arithmetic coding: the interval that is left when each symbol has taken its part."
     low, width, out = 0, 2**32 - 1, bytearray()
     for begin, end in parts:

@@ -20,9 +20,9 @@ from .randn import randn
 
 # %% ../nbs/appendix/P_feeding.ipynb #e2d71dba
 def generator_of(
-    *numbers:int,            # whole numbers, not negative
+    *numbers:int,            # whole numbers, 0..2**32-1; always as many
 )->torch.Generator:
-    "A generator seeded by several numbers; different numbers give unrelated streams."
+    "A generator seeded by several numbers; others, as many, give an unrelated stream."
     import numpy as np
     word = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
     return torch.Generator("cpu").manual_seed(int(word >> np.uint64(1)))

@@ -70,7 +70,7 @@ def given_betas(
 class NoiseSchedule:
     r"What follows from $\beta_1,\dots,\beta_T$: tables, (T,), and the Gaussians of section 2."
     def __init__(self,
-        betas:Tensor|np.ndarray|Sequence[float],     # the T variances, in [0, 1], the first above 0
+        betas:Tensor|np.ndarray|Sequence[float],   # T variances in [0, 1], the first at least 1e-7
     ):
         betas = check_betas(betas)
         self._fill(betas, 1 - betas, (1 - betas).cumprod(0))
@@ -108,7 +108,8 @@ class NoiseSchedule:
     )->Tensor:           # float32 or, for float64 images, float64; broadcasts against `x`
         "The table's entries at `t`, shaped to multiply `x`; never rounded to half precision."
         if not isinstance(t, int):
-            found = self.table(name, x).index_select(0, t.to(x.device))            # (B,)
+            here = t if t.device == x.device else t.to(x.device)
+            found = self.table(name, x).index_select(0, here)                          # (B,)
             return found.view(-1, *[1]*(x.ndim-1))                                 # (B, 1, 1, 1)
         found = self.entries(name)[t]                                              # (), on the CPU
         if found.dtype == x.dtype: return found
@@ -162,7 +163,7 @@ class NoiseSchedule:
         x0:Tensor,       # clean images, (B, C, H, W)
         x_t:Tensor,      # noisy images, like `x0`
         t:int|Tensor,    # timesteps 0..T-1, one for all or (B,)
-    )->Tensor:           # like `x0`; at `t = 0` it is `x0`
+    )->Tensor:           # like `x0`; at `t = 0` it is `x0`, but for the rounding of 1 - abar
         r"$\tilde\mu_t$, the mean of $q(x_{t-1}|x_t,x_0)$: equation (7)."
         c0, ct = self.at("posterior_mean_coef1", t, x0), self.at("posterior_mean_coef2", t, x0)
         return c0*x0 + ct*x_t                                                      # (B, C, H, W)
@@ -334,7 +335,8 @@ def check_timesteps(
         wrong = [v for v in values if not 0 <= v < T]
         raise ValueError(f"timesteps must be between 0 and {T-1} (they are 0-based, T={T}), "
             f"got {', '.join(map(str, wrong[:5]))}")
-    return ts.to(x.device, torch.int64)
+    fits = ts.dtype == torch.int64 and ts.device == x.device
+    return ts if fits else ts.to(x.device, torch.int64)
 
 # %% ../nbs/01_forward_process.ipynb #964262b4
 def check_floats(

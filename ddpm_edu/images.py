@@ -26,7 +26,7 @@ def to_model(
     "From bytes to the model's range, $x = u/127.5 - 1$ (section 3.3)."
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be bytes (uint8, 0..255), got {images.dtype}")
-    return images.float()/127.5 - 1
+    return images.float().div_(127.5).sub_(1)               # in place: the memory is our own
 
 def to_uint8(
     x:Tensor,       # any shape, floating point, values in [-1, 1]; what lies outside is clipped
@@ -157,7 +157,8 @@ def to_mode(
     if im.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in im.info:
         im = im.convert("RGBA")
         im = Image.alpha_composite(Image.new("RGBA", im.size, "white"), im)
-    return im.convert({1: "L", 3: "RGB"}[channels])
+    mode = {1: "L", 3: "RGB"}[channels]
+    return im if im.mode == mode else im.convert(mode)
 
 # %% ../nbs/appendix/A1_images.ipynb #63414019
 IMAGE_KEYS = ("image", "images", "img", "pixel_values", "x")    # where a dict may hold its image

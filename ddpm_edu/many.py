@@ -22,7 +22,7 @@ from .store import read_json, whole_file
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00011
 def image_seed(
     seed:int,            # of the run
-    index:int,           # of the image
+    index:int,           # of the image, below 2**32
 )->int:                  # of its generator, below 2**32
     "Different for every image of a run; another run begins somewhere else."
     return (seed*2654435769 + index) % 2**32
@@ -129,9 +129,9 @@ def _draw(pipe:Any, some:list[int], folder:Path, seed:int, steps:int)->None:
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00022
 def sample_many(
     pipe:Any,                    # a `DDPMPipeline`
-    n:int,                       # number of images
+    n:int,                       # number of images, 1 to a million
     out:str|Path,                # folder for numbered PNGs, or a file that ends in .npz
-    seed:int=0,                  # the same seed draws the same images
+    seed:int=0,                  # 0..2**31; the same seed draws the same images
     num_inference_steps:int=1000,
     batch_size:int=64,           # images at a time; they do not depend on it
     rank:int|None=None,          # which process this is; None: as torchrun says, or the only one

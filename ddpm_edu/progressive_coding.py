@@ -40,7 +40,7 @@ def walsh(
 class Candidates:
     "65,536 vectors of shared noise for each step, made of signs: the same on every machine."
     def __init__(self,
-        D:int,           # pixels times channels
+        D:int,           # pixels times channels, 1..65,536
         seed:int=0,      # of all signs and orders
     ):
         self.D, self.seed = D, seed
@@ -95,7 +95,7 @@ def jump_schedule(
     gain:float=1.,       # the image's error, as a multiple of `error`
     start:int|None=None, # the first timestep; None: the last of the chain
 )->list[int]:            # falling, at most `MAX_STEPS` + 1 of them
-    "Timesteps such that each jump between them costs about `STEP_BITS`."
+    "A jump between them costs about `STEP_BITS`, or more if it leads to the next timestep."
     visited = [len(snr) - 1 if start is None else start]
     while visited[-1] > 0 and len(visited) <= MAX_STEPS:
         t = visited[-1]

@@ -287,15 +287,16 @@ class DDPMScheduler(SavedMixin):
         t = one_timestep(timestep)
         k = self.index_of(t)
         output, v = self._split(model_output, sample)                     # v: of a learned variance
+        other = not sample.dtype == output.dtype == torch.float32         # half, double, two kinds
         wide = torch.promote_types(sample.dtype, torch.float32)           # half is for storing only
-        x_t, output = sample.to(wide), output.to(wide)
+        x_t, output = (sample.to(wide), output.to(wide)) if other else (sample, output)
         x0 = self.steps.predict_x0(x_t, k, output, self.prediction_type)  # 1. the guess: (15)
         x0 = self.clip(x0 if k < self.seen else self._guess(x0, t))       # 2. clipped
         prev = self.steps.posterior_mean(x0, x_t, k)                      # 3. step towards it: (7)
         if t > 0:                                                         # 4. noise: (6)
             z = self.randn(output.shape, generator, sample.device, model_output.dtype)
             prev = prev + self.noise_scale(k, v)*z
-        prev, x0 = prev.to(sample.dtype), x0.to(sample.dtype)
+        if other: prev, x0 = prev.to(sample.dtype), x0.to(sample.dtype)
         return DDPMSchedulerOutput(prev, x0) if return_dict else (prev, x0)
 
     def _split(self,
@@ -306,6 +307,7 @@ class DDPMScheduler(SavedMixin):
         check_floats("sample", sample)
         check_floats("model_output", model_output)
         learned = self.variance_type in ("learned", "learned_range")
+        if not learned and model_output.shape == sample.shape: return model_output, None
         C = sample.shape[1]
         expected = (sample.shape[0], C*(1 + learned), *sample.shape[2:])
         if (got := tuple(model_output.shape)) != expected:

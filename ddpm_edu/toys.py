@@ -177,7 +177,7 @@ def _deal_distances(
 def energy_distance(
     x:Tensor,        # one cloud of points, (n, D)
     y:Tensor,        # another, (m, D)
-)->float:            # 0 or more; 0 for equal clouds
+)->float:            # at least 0, and 0 for equal clouds, but for rounding
     "$2E|X-Y| - E|X-X'| - E|Y-Y'|$, from all pairs of points."
     return _deal_distances(x, y, torch.arange(len(x) + len(y), device="cpu")[None]).item()
 

@@ -211,14 +211,14 @@ class Trainer(Resumable):
     def train(self,
         resume:bool=False,           # go on from the newest checkpoint in `out`, if there is one?
         until:int|None=None,         # stop after this step, with a checkpoint; None: at the end
-    )->list[dict[str, Any]]:         # the history, an entry for each `log_every` steps
+    )->list[dict[str, Any]]:     # the history: each `log_every` steps, each measurement, the end
         """Run Algorithm 1 and write the pipeline in the end; Ctrl-C leaves a checkpoint.
 
         Args:
             resume: go on from the newest checkpoint in `out`, if there is one?
             until: stop after this step, with a checkpoint; None: at the end
         Returns:
-            the history, an entry for each `log_every` steps
+            the history: each `log_every` steps, each measurement, the end
         """
         from tqdm.auto import tqdm
         c, s = self.config, self.state

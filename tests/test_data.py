@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from ddpm_edu import data
@@ -85,7 +85,7 @@ class Serves(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content)-start))
         self.end_headers()
-        self.sent.append(len(content[start:stop]))            # before the reader can be done with it
+        self.sent.append(len(content[start:stop]))   # before the reader can be done with it
         self.wfile.write(content[start:stop])
 
     def log_message(self, *args): pass
@@ -358,7 +358,7 @@ def test_damaged_pictures_are_named_or_skipped(tmp_path, name):
 def test_whatever_a_decoder_raises(tmp_path, monkeypatch, error):
     path = picture(tmp_path/"x.png")
     def fails(*args, **kwargs): raise error
-    monkeypatch.setattr(Image.Image, "convert", fails)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fails)
     with pytest.raises(ValueError, match=r"x\.png cannot be read as an image \(.+\)"):
         read_image(path, (8, 8))
 

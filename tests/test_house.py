@@ -110,6 +110,20 @@ def test_readme_has_the_two_commands():
     assert 'pip install -e ".[dev]" && pytest' in lines
 
 
+def test_readme_names_every_page():
+    "Each chapter and each appendix has a link on the front page, and no chapter takes too long."
+    text = (root/"README.md").read_text()
+    pages = [p for p in notebooks if re.match(r"nbs/(\d\d|appendix/)", name_of(p))]
+    assert len(pages) > 40
+    missing = [name_of(p) for p in pages if f"]({name_of(p)})" not in text]
+    assert not missing, missing
+    assert "No chapter takes more than three minutes" in text
+    for path in pages:
+        first = "".join(json.loads(path.read_text())["cells"][0]["source"])
+        (n, unit), = re.findall(r"(\d+) (second|minute)s? to\s+run", first)
+        assert int(n)*dict(second=1, minute=60)[unit] <= 180, name_of(path)
+
+
 def test_links_lead_somewhere():
     "Relative links of the README and of every notebook point at files that exist."
     def check(text, folder, where):

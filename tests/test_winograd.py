@@ -10,22 +10,34 @@ from torch import nn
 
 from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet, winograd
 from ddpm_edu.unet import unet_config
-from ddpm_edu.winograd import Plan, convolve, row_kernels, rows_conv, square_conv
+from ddpm_edu.winograd import (Plan, convolve, row_kernels, rows_conv, square_conv, tile_kernels,
+                               tiles_conv)
 from test_unet import inputs, random_configuration, relative
 
 CONFIG = unet_config("tiny") | dict(sample_size=(8, 12))
 
 
-@pytest.fixture(autouse=True)
-def used(monkeypatch):
-    "Every layer of 3x3 takes part; the list grows by one with each that does."
-    calls, usual = [], rows_conv
+@pytest.fixture(autouse=True, params=["rows", "tiles"])
+def used(monkeypatch, request):
+    "Every layer of 3x3 takes part, in one form; the list grows by one with each that does."
+    calls, usual = [], {"rows": rows_conv, "tiles": tiles_conv}[request.param]
     def counting(*args):
         calls.append(args)
         return usual(*args)
+    def form(conv, shape):
+        if winograd.wins(conv, shape): return request.param
+        return "packed" if winograd.packs(conv) else ""
     monkeypatch.setattr(winograd, "wins", lambda conv, shape: True)
-    monkeypatch.setattr(winograd, "rows_conv", counting)
+    monkeypatch.setattr(winograd, "best_form", form)
+    monkeypatch.setattr(winograd, usual.__name__, counting)
+    monkeypatch.setattr(winograd, "ENOUGH", 1)
     return calls
+
+
+@pytest.fixture
+def copies(used):
+    "Of the weights, how many the kernels take."
+    return winograd.COPIES[winograd.best_form(None, None)]
 
 
 def network(seed=0, **options):
@@ -68,6 +80,7 @@ def test_both_forms_are_the_convolution(seed):
     k, bias = (torch.randn(*s, generator=r, dtype=torch.float64) for s in ((o, c, 3, 3), (o,)))
     exact = nn.functional.conv2d(x, k, bias, padding=1)
     assert torch.allclose(rows_conv(x, row_kernels(k), bias), exact, atol=1e-12)
+    assert torch.allclose(tiles_conv(x, tile_kernels(k), bias), exact, atol=1e-11)
     x = torch.randn(b, c, 4*h, 4*w, generator=r, dtype=torch.float64)
     assert torch.allclose(square_conv(x, k), nn.functional.conv2d(x, k, padding=1), atol=1e-11)
 
@@ -75,9 +88,11 @@ def test_both_forms_are_the_convolution(seed):
 @pytest.mark.parametrize("block", [1, 60, 300, 10**6])
 def test_any_size_of_block(block, monkeypatch):
     monkeypatch.setattr(winograd, "BLOCK", block)
+    monkeypatch.setattr(winograd, "TILES", block)
     x, k = torch.randn(3, 5, 13, 6).double(), torch.randn(4, 5, 3, 3).double()
     exact = nn.functional.conv2d(x, k, padding=1)
     assert torch.allclose(rows_conv(x, row_kernels(k)), exact, atol=1e-12)
+    assert torch.allclose(tiles_conv(x, tile_kernels(k)), exact, atol=1e-11)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -94,15 +109,17 @@ def test_networks_agree_with_diffusers(seed, used):
     assert used and relative(mine, other) < 2e-5
 
 
-def test_the_papers_network_agrees_with_diffusers(used, monkeypatch):
-    "With the rule as it is, on a processor of the map."
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_papers_network_agrees_with_diffusers(quick, used, monkeypatch):
+    "With the rule as it is, on the processors of the maps."
     diffusers = pytest.importorskip("diffusers")
     monkeypatch.undo()
-    usual_conv, calls = rows_conv, []
-    def counting(*args):
-        calls.append(1)
-        return usual_conv(*args)
-    monkeypatch.setattr(winograd, "rows_conv", counting)
+    calls = []
+    def counting(usual):
+        return lambda *args: calls.append(usual.__name__) or usual(*args)
+    for usual_conv in (rows_conv, tiles_conv):
+        monkeypatch.setattr(winograd, usual_conv.__name__, counting(usual_conv))
+    monkeypatch.setattr(winograd, "quick_products", lambda: quick)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     torch.manual_seed(0)
     config = unet_config("cifar10")
@@ -111,7 +128,7 @@ def test_the_papers_network_agrees_with_diffusers(used, monkeypatch):
     x = torch.randn(4, 3, 32, 32)
     with torch.no_grad(): other = theirs(x, 500).sample
     assert relative(planned(ours, x, 500), other) < 2e-5
-    assert len(calls) >= 16
+    assert len(calls) >= 16 and ("tiles_conv" in calls) == quick
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -178,7 +195,8 @@ def test_packed_kernels_agree_with_diffusers(seed, used, only_packed):
 
 
 @pytest.mark.parametrize("steps, uses", [(7, False), (8, True)])
-def test_a_few_steps_do_not_pay_for_the_kernels(steps, uses, used):
+def test_a_few_steps_do_not_pay_for_the_kernels(steps, uses, used, monkeypatch):
+    monkeypatch.setattr(winograd, "ENOUGH", 8*2*8*12)          # two images of 8 x 12
     draw(pipeline(), steps)
     assert bool(used) == uses
 
@@ -329,7 +347,7 @@ def test_a_compiled_network_or_a_function_is_left_alone(used):
 
 
 @pytest.mark.parametrize("budget", [0, 40_000, 2**28])
-def test_a_bound_on_the_memory(budget, used):
+def test_a_bound_on_the_memory(budget, used, copies):
     net = network()
     with torch.no_grad(), Plan(net, X.shape, budget=budget) as plan: found = net(X, 5).sample
     held = sum(size for *_, size in plan.kept.values())
@@ -337,7 +355,7 @@ def test_a_bound_on_the_memory(budget, used):
     assert held <= budget and held == budget - plan.left
     assert (found - usual(net, X)).abs().max() < 1e-5
     assert bool(used) == (budget > 0)
-    everything = sum(2*4*m.weight.numel() for m in layers(net))
+    everything = sum(copies*4*m.weight.numel() for m in layers(net))
     assert (held == everything) == (budget > everything) and everything > 40_000
 
 
@@ -406,7 +424,7 @@ def test_who_counts_operations_counts_all_of_them(used):
     assert used
 
 
-def test_where_the_memory_is_small_the_layers_with_few_pixels_go_without(used):
+def test_where_the_memory_is_small_the_layers_with_few_pixels_go_without(used, copies):
     "Those at the end of the network keep theirs, too, and a step later nothing changes any more."
     net = network()
     def kept(budget):
@@ -420,7 +438,7 @@ def test_where_the_memory_is_small_the_layers_with_few_pixels_go_without(used):
         assert after[1] == after[2]
         return after[2]
     everything = kept(2**28)
-    sizes = {conv: 2*4*conv.weight.numel() for conv in everything}
+    sizes = {conv: copies*4*conv.weight.numel() for conv in everything}
     large = {conv for conv, pixels in everything.items() if pixels == max(everything.values())}
     assert 0 < len(large) < len(everything)                  # there are layers with fewer pixels
     needed = sum(sizes[conv] for conv in large)

@@ -1,4 +1,4 @@
-"""How the two bundled models came to be; each run takes an hour or so on a core, and resumes.
+"""How the two bundled models came to be; each took 19 to 82 minutes on a core or two, and resumes.
 
     python nbs/experiments/bundled_models.py first second third fourth classes --out RUNS
 

@@ -1,12 +1,13 @@
 """Where minimal filtering wins: `python nbs/experiments/minimal_filtering.py` writes
-minimal_filtering.json beside it, on one thread. A minute or two of one core; stopped and started
+a file beside it, named after the processor's family, on one thread. A minute or two of one core; stopped and started
 again, it goes on where it was.
 
 For each layer the median processor time of PyTorch's convolution in both orders of memory and with
-a packed kernel, and of the two forms of the appendix in channels-last order, taking turns."""
+a packed kernel, and of the three forms of the appendix in channels-last order, taking turns."""
 import argparse
 import json
 import platform
+import re
 import statistics
 import time
 from itertools import product
@@ -16,8 +17,10 @@ import torch
 import torch.nn.functional as F
 
 from ddpm_edu.store import whole_file
-from ddpm_edu.winograd import LAST, conv2d, packed, prepared, rows_conv, square_conv
+from ddpm_edu.winograd import (LAST, conv2d, packed, prepared, rows_conv, square_conv, tile_kernels,
+                              tiles_conv)
 
+HERE = Path(__file__).parent
 CHANNELS, SIDES, BATCHES = (32, 64, 128, 256), (8, 16, 32, 64), (1, 4)
 
 
@@ -28,6 +31,11 @@ def processor():
     table = dict(map(str.strip, line.split(":", 1)) for line in lines.read_text().splitlines()
                  if ":" in line)
     return "{model name}, family {cpu family}, model {model}".format(**table)
+
+
+def family():
+    "Its number, 25 and 26 for those that were measured."
+    return re.sub(r".*family (\w+).*|.*", r"\1", processor()) or "unknown"
 
 
 def turns(functions, seconds):
@@ -47,12 +55,13 @@ def layer(batch, channels, side, seconds):
     "One row of the map."
     x = torch.randn(batch, channels, side, side)
     w, last = torch.randn(channels, channels, 3, 3), x.contiguous(memory_format=LAST)
-    kernels, one = prepared(w, x.shape, True), packed(w, x.shape)
+    kernels, one, squares = prepared(w, x.shape, "rows"), packed(w, x.shape), tile_kernels(w)
     return turns({"contiguous": lambda: F.conv2d(x, w, padding=1),
                   "channels last": lambda: F.conv2d(last, w, padding=1),
                   "packed": lambda: conv2d(last, one),
                   "rows": lambda: rows_conv(last, kernels),
-                  "kernels": lambda: prepared(w, x.shape, True),
+                  "tiles": lambda: tiles_conv(last, squares),
+                  "kernels": lambda: prepared(w, x.shape, "rows"),
                   "square": lambda: square_conv(last, w)}, seconds)
 
 
@@ -76,6 +85,6 @@ def main(out, seconds):
 
 if __name__ == "__main__":
     ask = argparse.ArgumentParser()
-    ask.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    ask.add_argument("--out", type=Path, default=HERE/f"minimal_filtering_{family()}.json")
     ask.add_argument("--seconds", type=float, default=0.5)
     main(**vars(ask.parse_args()))

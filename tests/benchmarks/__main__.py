@@ -1,4 +1,4 @@
-"""Every benchmark, one table: `python -m tests.benchmarks`. About eight minutes on two cores.
+"""Every benchmark, one table: `python -m tests.benchmarks`. About ten minutes on two cores.
 
 `python -m tests.benchmarks gpu` has a table of its own, in less time."""
 import os
