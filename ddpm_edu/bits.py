@@ -17,7 +17,7 @@ from .folders import user_path
 from .labels import class_numbers
 from .memory import computing_device, computing_dtype, true_weights
 from .pipeline import evaluating
-from .randn import randn
+from .randn import place_of, randn
 from .scheduler import DDPMScheduler
 from .store import whole_file
 from .variational_bound import LEARNED, VARIANCES, bound_term, prediction, reverse_step
@@ -156,7 +156,7 @@ def _noise_predictor(pipe, kind):
 def _bits_rows(pipe, x, ends, batch_size, settings, generator, resume, key)->Tensor:
     "Every group's term for every image, in nats, (groups, B)."
     schedule, model = pipe.scheduler.schedule, _noise_predictor(pipe, settings[0])
-    where = "cpu" if generator is None else generator.device
+    where = place_of(generator, "cpu")
     rows = [] if resume is None else _begun(resume, key, generator)
     todo = list(zip([0, *ends], ends))[len(rows):]
     for low, high in pipe.progress_bar(todo):

@@ -298,7 +298,7 @@ def command(
 def usage()->str:                    # text
     "The help of the program as a whole."
     from ddpm_edu import __version__
-    about = lambda name: (command(name).__doc__ or "").splitlines()[0]
+    about = lambda name: (command(name).__doc__ or "").partition("\n")[0]
     title = "Denoising Diffusion Probabilistic Models, a book that compiles to a library"
     lines = [f"  {name:11}{about(name)}" for name in COMMANDS]
     return "\n".join([f"ddpm-edu {__version__}: {title}", "", "usage: ddpm-edu COMMAND [OPTIONS]",
@@ -342,7 +342,8 @@ def sentence(error:BaseException)->str:
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i0000c
 def patient_console()->None:
-    "Let the console print what it cannot print as escapes."
+    "Let the console print what it cannot print as escapes; where there is none, print nothing."
+    sys.stdout, sys.stderr = (s or open(os.devnull, "w") for s in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")
 
@@ -353,8 +354,7 @@ def main(
     patient_console()
     argv = sys.argv[1:] if argv is None else list(argv)
     name = argv[0] if argv else ""
-    if name in ("", "-h", "--help"):
-        return say(usage(), 0 if argv else 2)
+    if name in ("", "-h", "--help"): return say(usage(), 0 if argv else 2)
     if name == "--version": return say(usage().split()[1].rstrip(":"))
     if name not in COMMANDS:
         return complain(f"{usage()}\n\nddpm-edu: there is no command {name!r}", 2)

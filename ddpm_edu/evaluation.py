@@ -29,6 +29,7 @@ from .hub import ASSETS
 from .images import to_model
 from .pipeline import evaluating
 from .plots import as_pixels
+from .randn import place_of
 
 _all_ = ["Bits", "bits_per_dim"]       # the first half of this chapter, found here, too
 
@@ -247,7 +248,7 @@ def bootstrap_error(
 )->float:                            # a standard error
     "How much a number would change with other images of the same source."
     check_int("rounds", rounds, 2)
-    where = "cpu" if generator is None else generator.device
+    where = place_of(generator, "cpu")
     def again(f):
         chosen = torch.randint(len(f), (len(f),), generator=generator, device=where)
         return f[chosen.to(f.device)]
@@ -268,7 +269,7 @@ def kernel_distance(
     check_int("subsets", subsets)
     why = "the smaller of the two sets"
     n = check_int("subset_size", subset_size, 2, min(len(a), len(b)), why)
-    where = "cpu" if generator is None else generator.device
+    where = place_of(generator, "cpu")
     def some(f): return f[torch.randperm(len(f), generator=generator, device=where).cpu()[:n]]
     return sum(_mmd2(some(a), some(b)) for _ in range(subsets))/subsets
 

@@ -12,7 +12,7 @@ __all__ = ['NO_PICTURES', 'CHECKPOINT', 'SAMPLES', 'SMALL', 'picture_formats', '
            'first_ten']
 
 # %% ../nbs/appendix/A3_folders.ipynb #73ee0ce0
-import functools, hashlib, math, mmap, os, re, time, warnings
+import functools, hashlib, math, mmap, os, re, sys, time, warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -113,6 +113,8 @@ def user_path(
     name:str,                # of the argument, for the message
 )->Path:                     # the same, with ~ replaced
     "A path of the user's; without a home folder no folder named '~' is made or searched."
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise TypeError(f"{name} must name a file or a folder, got {path!r}")
     try: return Path(path).expanduser()
     except RuntimeError as e:
         raise ValueError(f"{name}={str(path)!r} begins with ~, but there is no home folder here "
@@ -205,7 +207,7 @@ def in_threads(
     from torch.utils.data import get_worker_info
     from tqdm.auto import tqdm
     alone = get_worker_info() is not None or min(threads, len(values)) <= 1
-    quiet = not what or len(values) < many
+    quiet = not what or len(values) < many or not sys.stderr
     with tqdm(desc=what, total=len(values), disable=quiet, leave=False, unit=" files") as bar:
         def counted_f(value):
             said = f(value)

@@ -61,7 +61,7 @@ def given_betas(
     betas:Tensor|np.ndarray|Sequence[float],     # what the caller passed as `trained_betas`
 )->Tensor:           # float32, on the CPU, (T,)
     "A sampler's own betas, checked."
-    try: return check_betas(torch.as_tensor(betas, dtype=torch.float32, device="cpu"))
+    try: return check_betas(torch.as_tensor(betas, dtype=torch.float32, device="cpu").detach())
     except (TypeError, ValueError, RuntimeError, OverflowError) as e:
         raise ValueError("trained_betas must be a list of numbers between 0 and 1, "
             f"one per timestep ({e}), got {str(betas)[:80]}") from None
@@ -383,7 +383,8 @@ def listed_timesteps(
     T:int,                               # number of timesteps
 )->Tensor:                               # the same, rising, on the CPU, (K,)
     "The caller's own choice of timesteps, checked."
-    ts = torch.as_tensor(timesteps, device="cpu")
+    given = timesteps if hasattr(timesteps, "__len__") else list(timesteps)
+    ts = torch.as_tensor(given, device="cpu")
     whole = ts.ndim == 1 and len(ts) and not ts.is_floating_point() and ts.dtype != torch.bool
     if not whole or ts[0] >= T or ts[-1] < 0 or not (ts.long().diff() < 0).all():
         raise ValueError("timesteps must be whole numbers that fall, "

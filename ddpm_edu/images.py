@@ -12,18 +12,21 @@ __all__ = ['IMAGE_KEYS', 'LABEL_KEYS', 'WANTED', 'to_model', 'to_uint8', 'as_lab
            'as_dataset']
 
 # %% ../nbs/appendix/A1_images.ipynb #502fecb2
-import math, numbers, random, zlib
+import math, numbers, random, sys, zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 import torch
 from torch import Tensor
 from .checks import check_bool, counted
+from .randn import place_of
 
 # %% ../nbs/appendix/A1_images.ipynb #c1958019
 def to_model(
     images:Tensor,  # bytes, any shape, values 0..255, dtype uint8
 )->Tensor:          # float32, same shape, values in [-1, 1]
     "From bytes to the model's range, $x = u/127.5 - 1$ (section 3.3)."
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images must be a tensor of bytes, got a {type(images).__name__}")
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be bytes (uint8, 0..255), got {images.dtype}")
     return images.float().div_(127.5).sub_(1)               # in place: the memory is our own
@@ -34,6 +37,7 @@ def to_uint8(
     "From the model's range back to the nearest byte: the inverse of `to_model`."
     if not x.is_floating_point():
         raise TypeError(f"x must be floating point with values in [-1, 1], got {x.dtype}")
+    if x.isnan().any(): raise ValueError("x holds NaN, which is no shade of gray")
     return ((x.float()+1)*127.5).round().clamp(0, 255).to(torch.uint8)
 
 # %% ../nbs/appendix/A1_images.ipynb #c0727c96
@@ -85,7 +89,7 @@ class ImageDataset:
         generator:torch.Generator|None=None,  # source of the random flips
     )->Tensor|None:                           # (n,), below 1/2: mirrored; None: nothing is random
         "What is random about a batch, a number for each image."
-        where = "cpu" if generator is None else generator.device
+        where = place_of(generator, "cpu")
         if not self.flip: return None
         return torch.rand(n, generator=generator, device=where, dtype=torch.float32).cpu()
 
@@ -109,6 +113,8 @@ class ImageDataset:
         i:int,           # which image, -N..N-1
     )->Tensor:           # (C, H, W), float32, values in [-1, 1]
         "One image, mirrored at random if `self.flip`."
+        if not isinstance(i, numbers.Integral) and getattr(i, "shape", None) != ():
+            raise TypeError(f"i must be a whole number, got {i!r}; for several use batch(numbers)")
         if not -len(self) <= i < len(self):
             raise IndexError(f"i must be between {-len(self)} and {len(self)-1}, got {i}")
         return self.batch([i % len(self)])[0]
@@ -124,7 +130,7 @@ def flip_randomly(
     generator:torch.Generator|None=None,  # source of the coin tosses
 )->Tensor:                                # like x
     "Mirror each image left to right with probability 1/2 (appendix B)."
-    where = x.device if generator is None else generator.device
+    where = place_of(generator, x.device)
     tosses = torch.rand(len(x), generator=generator, device=where, dtype=torch.float32)
     return flip_where(x, tosses.to(x.device) < 0.5)
 
@@ -141,7 +147,11 @@ def numbers_of(
 )->Tensor:                           # (B,), int64, on the CPU
     "Which images are meant."
     given = indices if isinstance(indices, Tensor) else list(indices)
-    return torch.as_tensor(given, dtype=torch.long, device="cpu")
+    found = torch.as_tensor(given, device="cpu")
+    if len(found) and (found.is_floating_point() or found.dtype == torch.bool):
+        raise TypeError("indices must be whole numbers, which images; got "
+            f"{str(found.dtype)[6:]}s; of a mask make numbers with mask.nonzero().flatten()")
+    return found.long()
 
 # %% ../nbs/appendix/A1_images.ipynb #e6d06b61
 def to_mode(
@@ -181,7 +191,8 @@ def picture_in(
         item = torch.from_numpy(np.array(np.moveaxis(item, -1, 0) if last else item))
     if not isinstance(item, Tensor): raise TypeError(f"holds no image but a {type(item).__name__}")
     image = item[None] if item.ndim == 2 else item
-    if image.ndim != 3: raise ValueError(f"must have the shape (C, H, W), got {tuple(image.shape)}")
+    if image.ndim != 3 or not image.numel():
+        raise ValueError(f"must have the shape (C, H, W), got {tuple(image.shape)}")
     return image.detach()
 
 # %% ../nbs/appendix/A1_images.ipynb #6fc2f62d
@@ -204,6 +215,8 @@ class MapDataset:
         "One image, checked."
         try: image = picture_in(self.items[i])
         except (TypeError, ValueError) as e: raise type(e)(f"dataset[{i}] {e}") from e
+        except (LookupError, ArithmeticError, RuntimeError, AttributeError, AssertionError) as e:
+            raise ValueError(f"dataset[{i}] raised {type(e).__name__}: {e}") from e
         if image.dtype == torch.uint8: return to_model(image)
         if not image.is_floating_point():
             raise TypeError(f"dataset[{i}] must be floating point or uint8, got {image.dtype}")
@@ -227,7 +240,8 @@ class MapDataset:
     )->Tensor|None:                           # (n,), a seed for each; None: let them be random
         "What is random about a batch, a number for each image."
         if generator is None: return None
-        seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+        where = place_of(generator, "cpu")
+        seed = torch.randint(2**62, (), generator=generator, device=where)
         own = torch.Generator("cpu").manual_seed(int(seed))
         return torch.randint(2**62, (n,), generator=own, device="cpu")
 
@@ -330,7 +344,7 @@ def names_of_classes(
     found = getattr(items.features[key], "names", None) if key else getattr(items, "classes", None)
     return tuple(map(str, found)) if isinstance(found, (list, tuple)) else ()
 
-# %% ../nbs/appendix/A1_images.ipynb #fae9ccb5
+# %% ../nbs/appendix/A1_images.ipynb #fae9ccb6
 def labels_in(
     items,                   # has `len` and `[i]`
     many:int=2000,           # so many that have to be read get a progress bar
@@ -346,7 +360,7 @@ def labels_in(
         if all(v is None or whole_label(v, i) == beside[i] for i, v in zip(some, said)):
             return torch.tensor(beside, device="cpu")
     if said[0] is None: return None
-    with tqdm(range(N), desc="labels", disable=N < many, leave=False) as bar:
+    with tqdm(range(N), desc="labels", disable=N < many or not sys.stderr, leave=False) as bar:
         return torch.tensor(plain(seeded(own, bar, [0]*N)), device="cpu")
 
 # %% ../nbs/appendix/A1_images.ipynb #a0e690e9

@@ -120,10 +120,13 @@ def _door(pipe:Any, n:int, seed:int, steps:int, batch_size:int)->tuple[int, ...]
                          "(color)")
     return *numbers, int(steps), check_int("batch_size", batch_size)
 
+# %% ../nbs/appendix/R_many_images.ipynb #e8c00026
 def _draw(pipe:Any, some:list[int], folder:Path, seed:int, steps:int)->None:
     "Draw a batch and write it."
     own = [torch.Generator("cpu").manual_seed(image_seed(seed, i)) for i in some]
     images = pipe(len(some), own, num_inference_steps=steps, output_type="pt").images.cpu()
+    if images.isnan().any():
+        raise ValueError("pipe draws images with NaN, which no picture holds; look at its weights")
     for i, image in zip(some, to_uint8(2*images - 1)): _write(image[None], folder/f"{i:06}.png")
 
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00022

@@ -21,6 +21,7 @@ from .hub import DOWNLOAD, find_folder, named, sort_options
 from .labels import class_numbers
 from .model_index import PARTS, check_device, read_index, scheduler_class
 from .pictures import MODES, numpy_to_pil, to_model_range, to_unit_range
+from .pictures import warn_if_not_finite
 from .pipeline_mixin import PipelineMixin, check_function, first_step, next_sample
 from .randn import randn
 from .scheduler import DDPMScheduler
@@ -169,6 +170,7 @@ class DDPMPipeline(PipelineMixin):
         parts = callback_on_step_end, unet, scheduler, classes
         with evaluating(self.unet): x0 = self.sample_loop(x_t, timesteps, generator, *parts)
         self.maybe_free_model_hooks()
+        warn_if_not_finite(x0, self.dtype)
         images = to_unit_range(x0)                                                 # (B, C, H, W)
         if kind != "pt": images = images.cpu().movedim(1, -1).numpy()              # (B, H, W, C)
         if kind == "pil": images = numpy_to_pil(images)

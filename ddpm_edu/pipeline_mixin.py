@@ -6,7 +6,7 @@
 __all__ = ['P', 'PipelineMixin', 'accelerator', 'first_step', 'check_function', 'next_sample']
 
 # %% ../nbs/appendix/M_pipeline_mixin.ipynb #6d697803
-import json
+import json, sys
 from pathlib import Path
 from typing import Any, TypeVar
 import torch
@@ -178,7 +178,9 @@ class PipelineMixin(PushMixin, OffloadMixin):
         from tqdm.auto import tqdm
         if (iterable is None) == (total is None):
             raise ValueError("pass iterable or total, one of the two")
-        return tqdm(iterable, total=total, **{"mininterval": 0.5, **self._bar_options})
+        unseen = sys.stderr is None and "file" not in self._bar_options
+        options = {"mininterval": 0.5, **self._bar_options, **({"disable": True} if unseen else {})}
+        return tqdm(iterable, total=total, **options)
 
     def index(self)->dict[str, Any]:
         "Entries of model_index.json: the parts, and the class of diffusers for each."

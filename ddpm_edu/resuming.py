@@ -8,6 +8,8 @@ it looks before it writes, saves, loads, and says what it found. Paper: none, th
 __all__ = ['Resumable']
 
 # %% ../nbs/appendix/M2_resuming.ipynb #3e3081a1
+import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ class Resumable:
     ema:torch.optim.swa_utils.AveragedModel  # the moving average
     optimizer:Any                            # with its moments
     journal:RunLog                           # what happened
+    save_pipeline:Callable[[], None]         # writes what has been learned
     _about:dict|None = None
 
     def tensors(self)->dict[str, Tensor]:        # by a name that a message can use
@@ -124,3 +127,12 @@ class Resumable:
         newest = self.out/f"checkpoint-{self.state.step:08d}"
         if self.is_main and our_files(newest):
             remove_others(newest, self.config.keep_checkpoints)
+
+    def finish(self)->None:
+        "Write the pipeline; a network that cannot be saved stays in its checkpoint."
+        self.tidy()
+        if hasattr(self.network, "save_pretrained"): return self.save_pipeline()
+        kind = type(self.network).__name__
+        warnings.warn(f"no pipeline was written, since {kind} has no save_pretrained (UNet has); "
+            f"`pipeline()` has it, and {self.out}/checkpoint-{self.state.step:08d} its weights",
+            stacklevel=3)

@@ -6,9 +6,9 @@ a polite end, memory that is kept, and settings that are nobody else's. Paper: n
 
 # %% auto #0
 __all__ = ['LOG', 'check_fit', 'check_recipe', 'Recipe', 'recipe_of', 'check_batches', 'room_for',
-           'Part', 'hold_out', 'check_out', 'description', 'Progress', 'as_line',
-           'as_facts', 'read_log', 'RunLog', 'agreeing', 'told', 'stop_on_signal',
-           'keep_memory', 'apart']
+           'check_grids', 'Part', 'hold_out', 'check_out', 'description', 'Progress',
+           'as_line', 'as_facts', 'read_log', 'RunLog', 'agreeing', 'told',
+           'stop_on_signal', 'keep_memory', 'apart']
 
 # %% ../nbs/appendix/N_runs.ipynb #45231f99
 import ctypes, json, math, shutil, signal, tempfile, threading, warnings
@@ -33,6 +33,7 @@ def check_fit(
     scheduler:DDPMScheduler,     # the schedule
     shape,                       # of one image, (C, H, W), or None if it is not known
     loss:str="simple",           # what is minimised
+    grids_every:int=0,           # steps between sample grids; 0: none
 )->None:
     "Refuse images that the network does not take, a network that is none, and a loss without use."
     if not isinstance(unet, nn.Module) or not any(p.requires_grad for p in unet.parameters()):
@@ -44,6 +45,7 @@ def check_fit(
     config = getattr(unet, "config", None)
     if not isinstance(config, Mapping) or shape is None or len(shape) != 3: return
     channels, *size = shape
+    check_grids(channels, grids_every)
     learned = scheduler.config.variance_type.startswith("learned")
     for name, wanted in (("in_channels", channels), ("out_channels", channels*(1 + learned))):
         if config.get(name, wanted) != wanted:
@@ -120,6 +122,16 @@ def room_for(
     "Checkpoints (weights, average, two moments), one more for a moment, and the pipeline."
     weights = sum(p.numel()*p.element_size() for p in unet.parameters())
     return ((keep + 1)*4 + 1)*weights
+
+# %% ../nbs/appendix/N_runs.ipynb #8f75cd65
+def check_grids(
+    channels:int,                # of an image
+    every:int,                   # steps between sample grids; 0: none
+)->None:
+    "Refuse sample grids of images that no picture can show."
+    if every and channels not in (1, 3):
+        raise ValueError(f"sample_every must be 0 for images of {channels} channels, since a "
+            f"picture has 1 (gray) or 3 (color), got {every}")
 
 # %% ../nbs/appendix/N_runs.ipynb #8af901b7
 class Part:

@@ -111,13 +111,13 @@ class DDPMScheduler(SavedMixin):
         device:torch.device|str|None=None,   # where `self.timesteps` shall be
     )->None:
         "Prepare the steps between these timesteps."
+        self.timesteps = timesteps.flip(0).to(device)    # or an error, before anything is changed
         with torch.inference_mode(False):
             self.steps = self.schedule.respace(timesteps)
             self.sigmas = {k: self.steps.reverse_sigma(k).unbind() for k in VARIANCE_TYPES[:4]}
         self.visited = timesteps.tolist()                               # rising
         self.position = {t: k for k, t in enumerate(self.visited)}      # its place in `self.steps`
         self.seen = int((self.steps.alphas_cumprod > 0).sum())          # with any image left in x_t
-        self.timesteps = timesteps.flip(0).to(device)
         self.num_inference_steps, self.custom_timesteps = num_inference_steps, custom
 
     def warn_about_the_end(self)->None:
@@ -255,7 +255,8 @@ class DDPMScheduler(SavedMixin):
         if self.limit: return x0.clamp(-self.limit, self.limit)
         c = self.config
         if not c.thresholding: return x0
-        s = torch.quantile(x0.flatten(1).abs(), c.dynamic_thresholding_ratio, dim=1)       # (B,)
+        some = x0.flatten(1).abs().split(max(1, 2**24//max(1, x0[:1].numel())))
+        s = torch.cat([r.quantile(c.dynamic_thresholding_ratio, dim=1) for r in some])     # (B,)
         s = s.clamp(1, c.sample_max_value).view(-1, *[1]*(x0.ndim-1))     # (B, 1, 1, 1)
         return x0.clamp(-s, s)/s
 
@@ -308,13 +309,12 @@ class DDPMScheduler(SavedMixin):
         check_floats("model_output", model_output)
         learned = self.variance_type in ("learned", "learned_range")
         if not learned and model_output.shape == sample.shape: return model_output, None
-        C = sample.shape[1]
-        expected = (sample.shape[0], C*(1 + learned), *sample.shape[2:])
+        B, C, *size = *sample.shape, *[1]*(2 - sample.ndim)                # of points too
+        expected = (B, 2*C, *size) if learned else tuple(sample.shape)
         if (got := tuple(model_output.shape)) != expected:
             why = (f", because variance_type={self.variance_type!r} needs a network with twice the "
                 "channels") if learned else ""
             raise ValueError(f"model_output must have shape {expected}{why}, got {got}")
-        if not learned: return model_output, None
         v = model_output[:, C:].to(torch.promote_types(sample.dtype, torch.float32))
         return model_output[:, :C], v
 

@@ -121,10 +121,13 @@ def seal(
     flush(stage/name for name in (*names, MANIFEST))
     for name in (*names, MANIFEST): os.chmod(stage/name, mode)
 
+# %% ../nbs/appendix/D2_store.ipynb #b8e36d84
 def expand(
     path,                # of a file or a folder, perhaps one that begins with ~
 )->Path:
     "The path, with the home folder in the place of `~`."
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise TypeError(f"a path must be text or a Path, and not empty, got {path!r}")
     try: return Path(path).expanduser()
     except RuntimeError:
         raise FileNotFoundError(f"{path} begins with ~, and no home folder is known (HOME is not "
@@ -237,7 +240,7 @@ def read_json(
         if (size := os.path.getsize(path)) > MAX_JSON:
             raise ValueError(f"{path} has {size:,} bytes, at most {MAX_JSON:,} are read: it is not "
                              "a configuration")
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         json.dumps(value)    # a nest too deep to write is too deep to use
     except FileNotFoundError: raise
     except OSError as e: raise type(e)(f"{path} cannot be read: {e.strerror or e}") from None

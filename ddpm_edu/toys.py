@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from .checks import check_int, check_number
-from .randn import randn
+from .randn import place_of, randn
 
 # %% ../nbs/appendix/A2_toys.ipynb #78bb8994
 class GaussianMixture:
@@ -51,7 +51,7 @@ class GaussianMixture:
         generator:torch.Generator|None=None,  # source of randomness
     )->Tensor:                                # x_0, (n, D), float32, on the CPU
         "Draw $x_0$: first the component, then the point."
-        where = torch.device("cpu") if generator is None else generator.device
+        where = torch.device(place_of(generator, "cpu"))
         dtype = torch.float64 if where.type == "cpu" else torch.float32     # not all have float64
         odds = self.weights.to(dtype).to(where)
         k = torch.multinomial(odds, check_int("n", n), replacement=True, generator=generator).cpu()
@@ -125,7 +125,7 @@ class GaussianMixture:
 # %% ../nbs/appendix/A2_toys.ipynb #6edbc447
 def _uniform(n:int, generator:torch.Generator|None)->Tensor:
     "Numbers uniform on [0, 1], (n,), drawn on the generator's device and brought to the CPU."
-    where = "cpu" if generator is None else generator.device
+    where = place_of(generator, "cpu")
     u = torch.rand(check_int("n", n), generator=generator, device=where, dtype=torch.float32)
     return u.cpu()
 

@@ -7,7 +7,7 @@ __all__ = ['training_loss', 'draw_batch', 'ema_weights', 'TrainConfig', 'Trainer
            'keep_memory', 'stop_on_signal']
 
 # %% ../nbs/07_training.ipynb #dfa02c34
-import copy, json, math, threading, time
+import copy, json, math, sys, threading, time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -18,16 +18,16 @@ import torch
 from torch import Tensor, nn
 from . import variational_bound as bound
 from .checkpoints import best_average, checkpoints
-from .checks import check_bool, check_choice, check_int
+from .checks import check_bool, check_choice, check_int, check_number
 from .feeding import feed_of, generator_of
+from .forward_process import check_floats
 from .images import as_dataset
 from .labels import CLASSES, check_classes, with_none
 from .pipeline import DDPMPipeline, evaluating
 from .randn import randn
 from .resuming import Resumable
-from .runs import apart, check_batches, check_fit, check_out, description
-from .runs import Progress, Recipe, RunLog, hold_out, keep_memory, recipe_of, room_for
-from .runs import stop_on_signal, told
+from .runs import apart, check_batches, check_fit, check_out, description, Progress, told
+from .runs import Recipe, RunLog, hold_out, keep_memory, recipe_of, room_for, stop_on_signal
 from .scaling import Scales, as_numbers, band_means, compiled, engine, in_bands
 from .scaling import micro_batches, recomputing, show_samples, tracked
 from .scheduler import DDPMScheduler
@@ -77,6 +77,7 @@ def ema_weights(
     decay:float=0.9999,          # how much of the old average stays, at most
 )->torch.optim.swa_utils.AveragedModel:      # call `.update_parameters(model)` after each step
     "A moving average of the weights: after n updates it keeps (1+n)/(10+n), at most `decay`."
+    check_number("decay", decay, 0, 1)
     def average(averaged, current, n)->None:
         keep = min(decay, (1 + n.item())/(10 + n.item()))          # of the old average
         torch.optim.swa_utils.get_ema_multi_avg_fn(keep)(averaged, current, n)   # all in one call
@@ -142,7 +143,7 @@ class Trainer(Resumable):
         self.dataset, self.held = hold_out(whole := as_dataset(dataset), c.held_out)
         self.scheduler, self.network = scheduler, unet
         self.progress_bar = check_bool("progress_bar", progress_bar)
-        check_fit(unet, scheduler, getattr(self.dataset, "shape", None), c.loss)
+        check_fit(unet, scheduler, getattr(self.dataset, "shape", None), c.loss, c.sample_every)
         check_batches(c.batch_size, len(self.dataset))
         self.classes = check_classes(unet, whole, c)
         self.out = check_out(out, room_for(unet, c.keep_checkpoints + bool(c.held_out)))
@@ -230,7 +231,7 @@ class Trainer(Resumable):
         event = "resume" if resume and self.load_checkpoint() else "start"
         self.journal.rewind(s.step, s.history)
         self.journal.write(event, s.step, steps=c.steps, processes=self.accelerator.num_processes)
-        quiet = not (self.progress_bar and self.is_main)
+        quiet = not (self.progress_bar and self.is_main and sys.stderr)
         options = dict(desc="training", disable=quiet, dynamic_ncols=True)
         bar = tqdm(total=c.steps, initial=s.step, **options)
         events = told(self.journal, s)
@@ -238,8 +239,7 @@ class Trainer(Resumable):
         with apart(self.settings), watched, stop_on_signal() as asked, events, self.feed, bar:
             self.loop(end, asked, bar)
         if s.step >= c.steps:
-            self.tidy()
-            self.save_pipeline()
+            self.finish()
         return s.history
 
     def loop(self,
@@ -378,7 +378,7 @@ def eval_loss(
 )->float:                        # mean squared error
     "The loss at timesteps spread evenly over 0..T-1 and with fixed noise: comparable between runs."
     B = check_int("batch_size", batch_size)
-    N, T = check_int("the number of images", len(x0)), len(scheduler)
+    N, T = check_int("the number of images", len(check_floats("x0", x0))), len(scheduler)
     net = model if isinstance(model, nn.Module) else None
     weight = next(net.parameters(), x0) if net else x0      # says where, and in which type
     g, total = torch.Generator("cpu").manual_seed(int(seed)), 0.

@@ -19,7 +19,7 @@ from torch import Tensor
 from .checks import check_bool, check_choice
 from .config import Output
 from .forward_process import PREDICTION_TYPES, NoiseSchedule, check_floats
-from .randn import randn
+from .randn import place_of, randn
 
 # %% ../nbs/02_variational_bound.ipynb #e14cc2e4
 VARIANCES = ("fixed_large", "fixed_small")
@@ -277,12 +277,17 @@ def check_loss(
         raise ValueError(f"{name}='vlb' needs a variance between bounds, got variance_type="
             f"'learned'; use 'learned_range', or {name}='simple', which trains the mean alone")
 
-def _check_loss(x0:Tensor, noise:Tensor, kind:str, prediction_type:str, variance_type:str):
+def _check_loss(x0:Tensor, t:Tensor|int, noise:Tensor, kind:str, prediction_type:str,
+        variance_type:str):
     "The door of the loss: words and shapes; no number is read, so no accelerator has to wait."
     check_loss(kind, variance_type)
     check_choice("prediction_type", prediction_type, PREDICTION_TYPES)
     check_floats("x0", x0)
     check_floats("noise", noise, x0)
+    whole = isinstance(t, int) or (isinstance(t, Tensor) and t.dtype in (torch.int32, torch.int64))
+    if not whole or (isinstance(t, Tensor) and t.shape not in ((), (1,), x0.shape[:1])):
+        got = f"{t.dtype} of shape {tuple(t.shape)}" if isinstance(t, Tensor) else repr(t)
+        raise TypeError(f"t must hold whole numbers 0..T-1, ({len(x0)},), got {got}")
 
 # %% ../nbs/02_variational_bound.ipynb #256a6620
 def training_loss(
@@ -297,7 +302,7 @@ def training_loss(
     variance_type:str="fixed_large",  # as for `reverse_variance`, or one of `LEARNED`
 )->Tensor:                            # mean over the pixels, (B,); "vlb" in nats per dimension
     "What a network is trained on: (14); 'vlb' times T, with uniform t, is the sum in (12)."
-    _check_loss(x0, noise, kind, prediction_type, variance_type)
+    _check_loss(x0, t, noise, kind, prediction_type, variance_type)
     x_t = schedule.q_sample(x0, t, noise)                                     # (B, C, H, W)
     output, wide = model(x_t, t), torch.promote_types(x0.dtype, torch.float32)
     said = prediction(output, x_t, variance_type).to(wide)            # no squares in half precision
@@ -323,7 +328,7 @@ def importance_timesteps(
         smallest = weights.min().item() if weights.numel() else "none"
         raise ValueError(f"weights must be a vector of numbers above 0, got {smallest}")
     p = weights/weights.sum()                       # (T,)
-    where = p.device if generator is None else generator.device
+    where = place_of(generator, p.device)
     odds = p if where.type == "cpu" else p.float()  # not every device has float64
     t = torch.multinomial(odds.to(where), n, replacement=True, generator=generator)
     t = t.to(p.device)                                                  # (n,)

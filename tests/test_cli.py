@@ -433,3 +433,16 @@ def test_a_copied_page_is_as_jupyter_would_save_it(book):
         assert page.metadata.kernelspec == about
         assert nbformat.writes(nbformat.reads(raw, 4)) + "\n" == raw, path.name
     assert not [p for p in book.rglob("*") if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-"])
+def test_a_closed_channel_is_no_error(tmp_path, closed):
+    "Services and `pythonw` start programs without them."
+    words = f"'{program}' sample --n 1 --steps 1 --out a.png {closed}"
+    assert subprocess.run(["sh", "-c", words], cwd=tmp_path, stderr=subprocess.PIPE).returncode == 0
+    assert Image.open(tmp_path/"a.png").width
+
+
+def test_help_without_docstrings(tmp_path):
+    done = run("--help", cwd=tmp_path, PYTHONOPTIMIZE="2")
+    assert done.returncode == 0 and "sample" in done.stdout

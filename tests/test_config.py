@@ -283,3 +283,36 @@ def test_home_is_expanded(tmp_path, monkeypatch):
     DDPMScheduler(beta_end=0.03).save_pretrained("~/model")
     assert DDPMScheduler.from_pretrained("~/model").config.beta_end == 0.03
     assert (tmp_path/"model").is_dir() and not Path("~").exists()
+
+
+class Hands(DDPMScheduler):
+    "Hands its options on, without a record of its own."
+    def __init__(self, **options): super().__init__(**options)
+
+
+class Adds(DDPMScheduler):
+    "Has an option more."
+    @register_to_config
+    def __init__(self, extra=1, **options): super().__init__(**options)
+
+
+class Fixes(DDPMScheduler):
+    "Has decided about an option of its parent."
+    @register_to_config
+    def __init__(self, extra=1): super().__init__(clip_sample=False)
+
+
+@pytest.mark.parametrize("kind,given", [(Hands, dict(clip_sample=False)), (Fixes, dict(extra=3)),
+    (Adds, dict(extra=3, clip_sample=False))])
+def test_a_subclass_keeps_the_options_of_its_parent(tmp_path, kind, given):
+    made = kind(**given)
+    made.save_pretrained(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = kind.from_pretrained(tmp_path)
+    for s in (made, again, copy.deepcopy(made)):
+        assert not s.limit and not s.config.clip_sample and len(s.config) >= 15
+        assert s.config.get("extra") == given.get("extra")
+    assert again.config == made.config
+    x = torch.zeros(1, 1, 4, 4)
+    assert made.step(x, 0, x).prev_sample.shape == x.shape

@@ -487,3 +487,25 @@ def test_schedulers_are_swapped_and_swapped_back(pipe):
             warnings.simplefilter("ignore")                    # options that only they have
             back = DDPMScheduler.from_config(other.config)
         assert back.config.beta_end == 0.03 and back.betas.equal(ours.betas), name
+
+
+def test_images_that_are_no_numbers_are_said(tmp_path):
+    "Pillow would show NaN as black, without a word."
+    from ddpm_edu.many import sample_many
+    from ddpm_edu.unet import unet_config
+    pipe = DDPMPipeline(UNet(**unet_config("tiny")), DDPMScheduler())
+    pipe.set_progress_bar_config(disable=True)
+    pipe.unet.conv_out.bias.data.fill_(float("nan"))
+    with pytest.warns(UserWarning, match="2 of 2 images hold NaN"):
+        pipe(2, num_inference_steps=1, output_type="np")
+    with pytest.raises(ValueError, match="images with NaN"), pytest.warns(UserWarning):
+        sample_many(pipe, 1, tmp_path/"many", num_inference_steps=1)
+    assert not list((tmp_path/"many").glob("*.png"))
+
+
+def test_no_console_no_bar(monkeypatch):
+    "A program without a console (pythonw, a service) has no sys.stderr."
+    from ddpm_edu.unet import unet_config
+    pipe = DDPMPipeline(UNet(**unet_config("tiny")), DDPMScheduler())
+    monkeypatch.setattr("sys.stderr", None)
+    assert len(pipe(num_inference_steps=1, output_type="pt").images) == 1

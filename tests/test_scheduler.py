@@ -348,3 +348,38 @@ def test_a_table_may_move_and_not_change():
     assert s.alphas_cumprod is moved and torch.equal(s.schedule.alphas_cumprod, own)
     s.register_to_config(beta_end=0.2)
     assert torch.equal(s.alphas_cumprod, DDPMScheduler(100, beta_end=0.2).alphas_cumprod)
+
+
+def test_timesteps_that_cannot_be_set_change_nothing():
+    "An accelerator that is not there: what was chosen before is still in force, all of it."
+    s = DDPMScheduler()
+    s.set_timesteps(10)
+    before = s.timesteps.tolist(), s.visited, s.num_inference_steps, len(s.steps)
+    with pytest.raises(RuntimeError): s.set_timesteps(20, device="nowhere")
+    assert before == (s.timesteps.tolist(), s.visited, s.num_inference_steps, len(s.steps))
+    s.set_timesteps(timesteps=(t for t in (999, 5, 0)))
+    assert s.timesteps.tolist() == [999, 5, 0]
+
+
+def test_the_quantile_of_many_images():
+    "torch.quantile takes 2**24 numbers at most; an image's limit does not depend on the others."
+    s = DDPMScheduler(thresholding=True)
+    x = torch.randn(6, 1, 1700, 1700, generator=seed())              # more than that
+    together = s.clip(x)
+    assert all(torch.equal(together[i:i+1], s.clip(x[i:i+1])) for i in (0, 5))
+
+
+def test_points_on_a_line_and_betas_with_a_gradient():
+    betas = torch.linspace(1e-4, 0.02, 1000).requires_grad_()
+    s = copy.deepcopy(DDPMScheduler(trained_betas=betas))
+    assert not s.betas.requires_grad
+    line, plane = (s.step(x, 500, x, seed()).prev_sample for x in (torch.ones(3), torch.ones(3, 1)))
+    assert torch.equal(line, plane[:, 0])
+
+
+def test_predict_epsilon_is_todays_prediction_type():
+    "Files of 2022 say it so; to leave it out would sample with the wrong equation."
+    for old, new in ((False, "sample"), (True, "epsilon"), (None, "epsilon")):
+        assert DDPMScheduler.from_config({"predict_epsilon": old}).prediction_type == new
+    config = {"predict_epsilon": True, "prediction_type": "v_prediction"}
+    assert DDPMScheduler.from_config(config).prediction_type == "v_prediction"

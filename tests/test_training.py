@@ -799,3 +799,36 @@ def test_a_recipe_with_numbers_of_numpy(tmp_path):
     x0, net = torch.zeros(2, 1, 8, 8), small()
     same = [eval_loss(net, DDPMScheduler(), x0, seed=seed) for seed in (3, np.int64(3))]
     assert same[0] == same[1]
+
+
+def test_images_in_0_1_are_noticed(tmp_path):
+    "What torchvision's ToTensor gives; a model that learns from it draws pale pictures."
+    shades = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for data, held, expected in ((shades, 0, True), (shades, 4, True), (2*shades - 1, 0, False)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            trainer(tmp_path, data=data, held_out=held)
+        assert any("in [0, 1]" in str(w.message) for w in said) == expected
+
+
+def test_a_network_that_cannot_be_saved_ends_without_an_error(tmp_path):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = torch.nn.Conv2d(1, 1, 3, padding=1)
+        def forward(self, x, t): return self.a(x)
+    run = trainer(tmp_path, Net(), steps=2)
+    with pytest.warns(UserWarning, match="Net has no save_pretrained"): run.train()
+    assert numbers(tmp_path) == [2] and not (tmp_path/"model_index.json").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_whatever_a_data_set_raises_the_steps_before_are_saved(tmp_path, workers):
+    class Lossy:
+        def __len__(self): return 40
+        def __getitem__(self, i):
+            if i == 33: raise KeyError("no such file")
+            return torch.full((1, 8, 8), i/20 - 1)
+    run = trainer(tmp_path, data=Lossy(), steps=20, workers=workers)
+    with pytest.raises(ValueError, match="raised KeyError: 'no such file'"): run.train()
+    assert numbers(tmp_path) == [run.state.step] if run.state.step else not numbers(tmp_path)

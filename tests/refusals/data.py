@@ -26,6 +26,12 @@ def file(path, body):
     return Path(path)
 
 
+class Lost:
+    "A data set whose file is gone."
+    def __len__(self): return 3
+    def __getitem__(self, i): raise KeyError("lost")
+
+
 def folder(path, *names):
     "A folder with files of these names that hold an x."
     for name in names: file(Path(path)/name, b"x")
@@ -123,4 +129,15 @@ ROWS = [
     ("as_dataset([{'picture': raw[0]}])", TypeError, ("dataset[0] is a dict without", "'picture'")),
     ("as_dataset([raw[0], raw[0, :, 1:]]).batch([0, 1])", ValueError,
         ("dataset[1] has the shape (3, 3, 5)", "one size")),
+    # which images: no mask, no share, no slice
+    ("ds.batch(torch.tensor([True, False]))", TypeError, ("indices", "got bools", "nonzero()")),
+    ("ds.batch([0.5])", TypeError, ("indices must be whole numbers", "float32s")),
+    ("ds[0:2]", TypeError, ("i must be a whole number", "use batch(numbers)")),
+    ("to_uint8(torch.full((3,), float('nan')))", ValueError, ("x holds NaN", "no shade")),
+    ("to_model(raw.numpy())", TypeError, ("images must be a tensor of bytes", "a ndarray")),
+    ("as_dataset([torch.zeros(1, 0, 4)])", ValueError, ("dataset[0]", "(C, H, W)", "(1, 0, 4)")),
+    ("as_dataset(Lost())", ValueError, ("dataset[0] raised KeyError", "lost")),
+    ("ImageFolder('', 8)", TypeError, ("root must name a file or a folder", "got ''")),
+    ("ImageFolder(None, 8)", TypeError, ("root must name a file or a folder", "got None")),
+    ("ImageDataset(raw, flip=True).batch([0], 0)", TypeError, ("generator", "got 0")),
 ]

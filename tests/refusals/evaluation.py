@@ -53,4 +53,6 @@ ROWS = [
     ("nearest_images(f, hole)", ValueError, ("reference", "not finite")),
     ("nearest_images(f, f[:, :3])", ValueError, ("features", "reference", "4 and 3")),
     ("inception_score(f[:1])", ValueError, ("logits", "at least 2 images")),
+    ("kernel_distance(f, f, 5, 3, generator=0)", TypeError, ("generator", "got 0", "manual_seed")),
+    ("bootstrap_error(frechet_distance, f, f, generator=0)", TypeError, ("generator", "got 0")),
 ]

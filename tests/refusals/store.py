@@ -2,6 +2,7 @@
 import errno
 from pathlib import Path
 
+from ddpm_edu import DDPMScheduler
 from ddpm_edu.store import expand, own_file, read_json, staged_folder
 
 
@@ -44,4 +45,6 @@ ROWS = [
     ("own_file(linked('{tmp}'), '../secret')", ValueError, "leads out of"),
     ("own_file(linked('{tmp}'), '/etc/hostname')", ValueError, "leads out of"),
     ("expand('~nobody-has-this-name/x')", FileNotFoundError, ("begins with ~", "whole path")),
+    ("DDPMScheduler().save_pretrained('')", TypeError, ("not empty", "got ''")),
+    ("DDPMScheduler().save_pretrained(None)", TypeError, ("text or a Path", "got None")),
 ]

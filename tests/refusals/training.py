@@ -6,11 +6,12 @@ from torch.utils.data import DataLoader
 
 from ddpm_edu import DDPMScheduler, UNet
 from ddpm_edu.images import ImageDataset
-from ddpm_edu.training import TrainConfig, Trainer, eval_loss, training_loss
+from ddpm_edu.training import TrainConfig, Trainer, ema_weights, eval_loss, training_loss
 from ddpm_edu.unet import unet_config
 
 data = ImageDataset(torch.zeros(8, 1, 8, 8, dtype=torch.uint8))
 color = ImageDataset(torch.zeros(8, 3, 8, 8, dtype=torch.uint8))
+pairs = ImageDataset(torch.zeros(8, 2, 8, 8, dtype=torch.uint8))
 three = ImageDataset(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8) % 3)
 x0, t = data.batch(range(8)), torch.arange(8)
 
@@ -162,4 +163,15 @@ ROWS = [
         ("(8, 1, 8, 8)", "(8, 1, 1, 8)")),
     ("eval_loss(net(), DDPMScheduler(), x0[:0])", ValueError, "number of images"),
     ("eval_loss(net(), DDPMScheduler(), x0, batch_size=0)", ValueError, "batch_size"),
+    # bytes are no images in [-1, 1], in the loss that compares runs, either
+    ("eval_loss(net(), DDPMScheduler(), x0.byte())", TypeError, ("x0 must", "uint8", "127.5")),
+    ("eval_loss(net(), DDPMScheduler(), x0.numpy())", TypeError, "x0 must be a tensor"),
+    ("ema_weights(net(), 1.5)", ValueError, ("decay", "got 1.5")),
+    ("training_loss(net(), DDPMScheduler(), x0, t.float(), x0)", TypeError,
+     ("t must hold whole numbers", "float32")),
+    ("training_loss(net(), DDPMScheduler(), x0, t[:, None], x0)", TypeError,
+     ("t must hold whole numbers", "(8,)", "(8, 1)")),
+    ("run('{tmp}', net(in_channels=2, out_channels=2), dataset=pairs, sample_every=1)", ValueError,
+     ("sample_every must be 0", "2 channels")),
+    ("run('')", TypeError, ("out must name a file or a folder", "got ''")),
 ]
