@@ -5,7 +5,7 @@ For lecturers. 6 minutes to read, 20 seconds to run."""
 
 # %% auto #0
 __all__ = ['ALL', 'Record', 'loop_fault', 'count_fault', 'made_with', 'told_fault', 'loss_fault',
-           'flat_fault', 'target_fault', 'points_of', 'shown_fault', 'shape_fault',
+           'flat_fault', 'target_fault', 'points_of', 'shown_fault', 'weight_fault',
            'weights_of', 'errors_of', 'count_of_times', 'count_of_rows', 'draw_fault',
            'repeat_fault', 'noise_fault', 'batch_fault', 'tied_fault', 'verdict']
 
@@ -29,7 +29,7 @@ class Record:
         data, abar = world(seed, T, points, scale, rows)
         self.seed, self.asked, self.start = seed, steps, start
         self.data, self.abar, self.T = data.double(), abar.double(), T
-        self.moved, self.left, self.last = told[0][:-4], told[0][-4:-2], told[0][-2:]
+        self.moved, self.left, self.last = told[0][:-5], told[0][-5:-2], told[0][-2:]
         self.seen = len(told) > 2
         self.calls = len(told[1]) if self.seen else int(told[1][0])
         if not self.seen: return
@@ -41,11 +41,9 @@ class Record:
         self.bias = torch.cat([bias[new], self.last[None]])          # before each step, and last
         self.sizes = torch.bincount(self.step).double()              # examples of each step
 
-    def target(self,
-        factor:float=1,              # the loss, in units of the mean squared error
-    ):                               # (n, 2)
+    def target(self):         # (n, 2)
         "What the loss compared the output with, if it was a squared error."
-        return self.out - (self.sizes[self.step]/factor)[:, None]*self.g
+        return self.out - self.sizes[self.step][:, None]*self.g
 
     def rows(self,
         x0,                          # (n, 2)
@@ -70,7 +68,8 @@ class Record:
 def loop_fault(r:Record)->str:
     "How often, with how many examples, at which times, with which weights?"
     if not r.calls: return "the model is never called"
-    if not bool(r.left.all()): return "the data, or abar, are changed: leave them as they are"
+    if not bool(r.left[:2].all()): return "the data, or abar, are changed: leave them as they are"
+    if not bool(r.left[2]): return "the list of parameters is changed: leave it as it is"
     if not r.seen:
         return ("no gradient comes back to the model's output: is there a backward(), and is the "
                 "loss made of what the model says?")
@@ -95,6 +94,8 @@ def count_fault(r:Record)->str:
     if each != BATCH: return f"{each:g} examples in a step: the question asks for {BATCH}"
     if steps != r.asked:
         return f"{steps} steps of the optimizer where steps={r.asked} was given"
+    if len(odd := r.sizes[r.sizes != BATCH]):
+        return f"{odd[0]:g} examples in one of the steps: the question asks for {BATCH} in each"
     firsts = r.sizes.cumsum(0).long() - 1
     several = sum(len(part.unique()) > 1 for part in r.t.tensor_split(firsts[:-1] + 1))
     if several < steps/2:
@@ -137,17 +138,13 @@ def loss_fault(r:Record)->str:
     r.row = r.rows((r.x - (1 - a).sqrt()*noise)/a.sqrt())
     most = float((r.row >= 0).double().mean())
     if most > ALL: return ""
-    if said := flat_fault(r): return said
+    if said := flat_fault(r) or weight_fault(r): return said
     if most > 0.2:
         return ("most examples are as they should be, but some are not: is x_t, or the noise in "
                 "it, clipped or changed before or after?")
-    for factor, said in ((2, "twice the mean squared error: a mean over all numbers is asked for"),
-            (2*BATCH, "summed over the batch: the simple loss is a mean"),
-            (BATCH, "summed over the batch: the simple loss is a mean"),
-            (0.5, "half of the mean squared error: the simple loss has no factor 1/2"),
-            (4, "multiplied by a factor that the simple loss does not have")):
-        if r.share(r.target(factor)) > ALL: return f"the loss is {said}"
-    return target_fault(r, noise) or shown_fault(r) or told_fault(r) or shape_fault(r)
+    return (target_fault(r, noise) or shown_fault(r) or told_fault(r) or
+            "the loss does not compare the output with the noise that is in x_t, "
+            "or x_t is not made of rows of the data by equation (4)")
 
 # %% ../../nbs/course/training_check.ipynb #11a5af72
 def flat_fault(r:Record)->str:
@@ -155,6 +152,14 @@ def flat_fault(r:Record)->str:
     size = r.g.abs()
     if bool((size == 0).all(0).any()):
         return "one of the two numbers of a point is not in the loss: it is a mean over all numbers"
+    if (none := float((size == 0).double().mean())) > 0.002:
+        return (f"{100*none:.2g} % of the numbers have no part in the loss: is something clipped "
+                "or left out? It is a mean over all numbers")
+    batch, large = r.g.view(-1, BATCH, 2), float(size.mean())
+    if float(batch.std(1).max()) < 1e-4*large:
+        return "all examples of a batch get one gradient: square each error, then take the mean"
+    if float(batch.mean((1, 2)).abs().median()) < 1e-5*large:
+        return "the gradients of a batch add up to 0: is its mean taken from output or error?"
     if float(size.std()/size.mean()) < 1e-3:
         return "the loss is the absolute error: equation (14) has its square"
     if int((size > (1 - 1e-4)*size.max()).sum()) > max(20, 1e-3*size.numel()):
@@ -166,6 +171,9 @@ def target_fault(r:Record, y)->str:
     "What the network is trained to say, if not the noise: y."
     if float(y.abs().max()) < 1e-4: return "the noise is not in the loss: what is the target?"
     if float((y - r.x).abs().max()) < 1e-4: return "the target is x_t itself"
+    if float(y.view(-1, BATCH, 2).std(1).max()) < 1e-3:
+        return ("all outputs of a batch are compared with one and the same target: wrong "
+                "broadcasting? Look at the shapes")
     if float((y[:, 0] - y[:, 1]).abs().max()) < 1e-4:
         return "both numbers of the output are compared with one: each has a noise of its own"
     for said, x0 in points_of(r, y).items():
@@ -221,29 +229,39 @@ def shown_fault(r:Record)->str:
     return ""
 
 # %% ../../nbs/course/training_check.ipynb #fd827f6b
-def shape_fault(r:Record)->str:
-    "Weights, or a function of the whole error?"
-    between, within = weights_of(r)
-    if within > 0.05:
+def weight_fault(r:Record)->str:
+    "Weights, a function of the whole error, or a factor?"
+    weight = weights_of(r)
+    if weight is None: return ""
+    middle = weight.nanmedian(1).values
+    unlike = (weight/middle[:, None] - 1).abs() > 0.01
+    if float(unlike.double().mean()) > 0.03:
         return "the examples have different weights: the simple loss weighs them alike"
-    if between > 0.01:
+    factor = float(middle.median())
+    if float((middle/factor - 1).std()) > 0.01:
         return "the loss is a function of the mean squared error: (14) is the mean itself"
-    return ("the loss does not compare the output with the noise that is in x_t, "
-            "or x_t is not made of rows of the data by equation (4)")
+    if abs(factor - 1) < 1e-3: return ""
+    if factor < 0: return "the loss has a minus sign: the optimizer makes the error larger"
+    of = f"{factor:.4g} times the mean squared error: it has no such factor"
+    return "the loss is " + {
+        "2": "twice the mean squared error: a mean over all numbers is asked for",
+        "0.5": "half of the mean squared error: the simple loss has no factor 1/2",
+        f"{BATCH}": "summed over the batch: the simple loss is a mean",
+        f"{2*BATCH}": "summed over the batch: the simple loss is a mean"}.get(f"{factor:.4g}", of)
 
 # %% ../../nbs/course/training_check.ipynb #407cf18d
-def weights_of(r:Record, n:int=20*BATCH)->tuple[float, float]:
-    "How the weight of a squared error varies between steps and within them; 0, 0 if it is none."
+def weights_of(r:Record, n:int=20*BATCH):            # (n/BATCH, BATCH), None: there are none
+    "The weight of each example's squared error, 1 if the loss is the mean; NaN where it has none."
+    import torch
     a = r.abar[r.t[:n]][:, None, None]
     noise = (r.x[:n, None] - a.sqrt()*r.data)/(1 - a).sqrt()              # for each row
     error, g = r.out[:n, None] - noise, r.g[:n, None]
     across = (error[..., 0]*g[..., 1] - error[..., 1]*g[..., 0]).abs()
     sine, row = (across/(error.norm(dim=2)*g.norm(dim=2)).clamp(min=1e-30)).min(1)
-    if float((sine < 3e-6).double().mean()) < 0.9: return 0., 0.
-    of_row = error.norm(dim=2).gather(1, row[:, None])[:, 0]
-    weight = (r.g[:n].norm(dim=1)/of_row).log().view(-1, BATCH)
-    middle = weight.median(1).values
-    return float(middle.std()), float((weight - middle[:, None]).abs().median(1).values.median())
+    if float((sine < 3e-6).double().mean()) < 0.9: return None
+    error = error[torch.arange(len(row)), row]
+    weight = BATCH*(error*g[:, 0]).sum(1)/(error*error).sum(1)
+    return weight.where(sine < 3e-6, math.nan).view(-1, BATCH)
 
 # %% ../../nbs/course/training_check.ipynb #7df014f3
 def errors_of(

@@ -40,7 +40,12 @@ def optimizer_fault(
     if float((first - LR).abs().median()) < 1e-5:
         return ("every step is as long as the first: make the optimizer once, before the loop, "
                 "so that it remembers the gradients")
-    moves, kinds = r.bias.diff(dim=0), ("AdamW", "SGD", "RMSprop", "NAdam", "Adagrad")
+    if same(way(-g, r.bias[0], lr=LR)):
+        return "the weights go uphill: the optimizer must make the loss smaller"
+    if same(way(g.repeat_interleave(2, 0), r.bias[0], lr=LR)[::2]):
+        return "two steps of the optimizer on each gradient: one is asked for"
+    moves = r.bias.diff(dim=0)
+    kinds = "AdamW", "SGD", "RMSprop", "NAdam", "RAdam", "Adamax", "Adagrad"
     ratio = moves/g
     plain = float((ratio/ratio.median() - 1).abs().median()) < 1e-3          # SGD of any step size
     if plain or any(same(way(g, r.bias[0], kind, lr=LR)) for kind in kinds):
@@ -48,8 +53,8 @@ def optimizer_fault(
     size = float(first[0].max())
     if abs(size/LR - 1) > 0.01 and same(way(g, r.bias[0], lr=size)):
         return f"the optimizer's step size is {size:.2g}: the question asks for {LR:g}"
-    return ("the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is something "
-            "between backward() and step(), or are its other settings changed?")
+    return ("the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is more in "
+            "the loss, or between backward() and step(), or are its other settings changed?")
 
 # %% ../../nbs/course/training_optimizer.ipynb #f81533a8
 def replay_fault(

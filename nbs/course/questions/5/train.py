@@ -1,6 +1,6 @@
 r"""predict, then run Algorithm 1
 
-Train a small network on points in the plane, with `torch.optim.Adam` for all of `parameters`, made once, before the first step: `lr=3e-3`, its other settings left at their defaults. In each of `steps` steps: draw 128 examples of the data with replacement, for each of them a timestep (uniform over $0,\dots,T-1$) and a noise of its own, all of them afresh; make $x_t$; take one step of the optimizer on the simple loss, the mean over all numbers of the squared error. The data are taken as they are, and nothing else happens to gradients, and nothing but the optimizer changes the weights. A good network comes below 0.5 here.
+Train a small network on points in the plane, with `torch.optim.Adam` for all of `parameters`, made once, before the first step: `lr=3e-3`, its other settings left at their defaults. In each of `steps` steps: draw 128 examples of the data with replacement, for each of them a timestep (uniform over $0,\dots,T-1$) and a noise of its own, all of them afresh and independently of each other; make $x_t$; take one step of the optimizer on the simple loss, the mean over all numbers of the squared error. The data are taken as they are, and nothing else happens to gradients, and nothing but the optimizer changes the weights. A good network comes below 0.5 here.
 """
 import torch
 
@@ -35,7 +35,7 @@ def visible():
 
 def draw(seed):
     "Another number of timesteps, clusters, rows and steps; small data, or first answers far off."
-    more = ((20, 3, 0.3, 100, 250, 0.0), (150, 5, 4.0, 700, 400, 6.0))[seed % 2]
+    more = ((20, 3, 0.3, 100, 150, 0.0), (150, 5, 4.0, 700, 400, 6.0))[seed % 2]
     return 7*seed + 1, *more
 
 
@@ -203,6 +203,29 @@ MISTAKES = [(said, code) for said, codes in {
     "the loss is twice the mean squared error: a mean over all numbers is asked for": [
         loop(loss="((out - noise)**2).sum(1).mean()"),
     ],
+    "the loss has a minus sign: the optimizer makes the error larger": [
+        loop(loss="-((out - noise)**2).mean()"),
+    ],
+    "the loss is 0.1 times the mean squared error: it has no such factor": [
+        loop(loss="((out - noise)**2).mean()/10"),
+    ],
+    "50 % of the numbers have no part in the loss: is something clipped or left out? It is a mean "
+    "over all numbers": [
+        loop(loss="((out - noise)[:64]**2).mean()"),
+        loop(loss="((out - noise)**2).max(1).values.mean()"),
+    ],
+    "all examples of a batch get one gradient: square each error, then take the mean": [
+        loop(loss="((out - noise).mean(0)**2).mean()"),
+        loop(loss="(out - noise).mean()**2"),
+    ],
+    "the gradients of a batch add up to 0: is its mean taken from output or error?": [
+        loop(loss="(out - noise).var(0).mean()"),
+        loop(loss="(out - noise).var()"),
+    ],
+    "all outputs of a batch are compared with one and the same target: wrong broadcasting? "
+    "Look at the shapes": [
+        loop(loss="((out[:, None] - noise)**2).mean()"),
+    ],
     "the examples have different weights: the simple loss weighs them alike": [
         loop(loss="((1-a)*(out - noise)**2).mean()"),
     ],
@@ -214,6 +237,12 @@ MISTAKES = [(said, code) for said, codes in {
     ],
     "10 steps of the optimizer where steps=300 was given": [
         loop(count="10"),
+    ],
+    "200 steps of the optimizer where steps=150 was given": [
+        loop(count="max(steps, 200)"),
+    ],
+    "300 steps of the optimizer where steps=400 was given": [
+        loop(count="min(steps, 300)"),
     ],
     "299 steps of the optimizer where steps=300 was given": [
         loop(count="steps-1"),
@@ -237,12 +266,26 @@ MISTAKES = [(said, code) for said, codes in {
         loop(make=adam("", "SGD", 0.1)),
         loop(make=adam("", "AdamW")),
     ],
-    "the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is something"
-    " between backward() and step(), or are its other settings changed?": [
+    "the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is more in the "
+    "loss, or between backward() and step(), or are its other settings changed?": [
         loop(make=adam(", betas=(0.5, 0.9)")),
         loop(make=adam(", weight_decay=1e-4")),
         loop(each="optimizer.param_groups[0]['lr'] = 3e-3*(1 - i/steps)"),
         loop(between="torch.nn.utils.clip_grad_norm_(parameters, 0.1)"),
+        loop(loss="((out - noise)**2).mean() + 1e-3*sum((p*p).sum() for p in parameters)"),
+    ],
+    "the weights go uphill: the optimizer must make the loss smaller": [
+        loop(make=adam(", maximize=True")),
+    ],
+    "two steps of the optimizer on each gradient: one is asked for": [
+        loop(step="optimizer.step(); optimizer.step()"),
+    ],
+    "the list of parameters is changed: leave it as it is": [
+        loop(make="torch.optim.Adam([parameters.pop() for _ in range(6)], lr=3e-3)"),
+    ],
+    "your function stops with ValueError: the network takes t of shape (128,), one number for "
+    "each example: here its shape is (128, 1)": [
+        loop(out="model(x_t, t[:, None])"),
     ],
     "the optimizer's step size is 0.001: the question asks for 0.003": [
         loop(make=adam("", lr="1e-3")),
