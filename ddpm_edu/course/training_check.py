@@ -140,8 +140,8 @@ def loss_fault(r:Record)->str:
     if most > ALL: return ""
     if said := flat_fault(r) or weight_fault(r): return said
     if most > 0.2:
-        return ("most examples are as they should be, but some are not: is x_t, or the noise in "
-                "it, clipped or changed before or after?")
+        return told_fault(r) or ("most examples are as they should be, but some are not: are data, "
+            "noise, x_t or abar clipped or changed?")
     return (target_fault(r, noise) or shown_fault(r) or told_fault(r) or
             "the loss does not compare the output with the noise that is in x_t, "
             "or x_t is not made of rows of the data by equation (4)")
@@ -180,6 +180,7 @@ def target_fault(r:Record, y)->str:
         on_rows = (r.rows(x0[:3000]) >= 0).double().mean()
         if float(on_rows) > ALL:
             return f"the network is trained to give {said}: the target is the noise"
+    if r.share(y.flip(1)) > ALL: return "the two numbers of the noise have changed places"
     if r.share(-y) > ALL:
         return "the sign is turned: the target is minus the noise that is in x_t"
     if r.share(y, (r.abar[r.t][:, None].sqrt(), 1)) > ALL and float(y.std()) < 0.95:
@@ -200,6 +201,8 @@ def points_of(r:Record, y)->dict:    # {sentence: (n, 2), the clean points if it
         "the noise minus the data": (r.x - rest*y)/(root + rest),
         "the data minus the noise": (r.x + rest*y)/(root + rest),
         "the mean of x_(t-1)": (y - mean[1]*r.x)/mean[0],
+        "the noise minus x_t": ((1 - rest)*r.x - rest*y)/root,
+        "x_t minus the data": r.x - y,
         "the shrunk data in x_t": y/root}
 
 # %% ../../nbs/course/training_check.ipynb #d8c9750c
@@ -281,7 +284,7 @@ def count_of_times(r:Record)->str:
     times = torch.bincount(r.t, minlength=r.T).double()
     if not bool(times.all()):
         lacking = (times == 0).nonzero().flatten().tolist()
-        ends = "both ends included" if {0, r.T - 1} & set(lacking) else "all of them"
+        ends = "both ends included" if set(lacking) <= {0, r.T - 1} else "all of them"
         return f"some timesteps never come: draw them uniformly from 0 to T-1, {ends}"
     if abs(errors_of(times)) > 6: return "the timesteps are not uniform over 0..T-1"
     return ""
@@ -323,6 +326,7 @@ def repeat_fault(noise)->str:
     z = (noise - noise.mean(0))/noise.std(0).clamp(min=1e-9)
     if len(torch.unique((noise.flatten()[::77]*1e3).round())) < 20:
         return "the noise takes few values only"
+    if float(noise.norm(dim=1).std()) < 1e-2: return "all noises have one length: it is normal"
     related = abs(float((z[:, 0]*z[:, 1]).mean()))
     pair = (noise*1e4).round().long()@torch.tensor([1, 10**9])
     if related < 0.9 and len(pair.unique()) < 0.97*len(noise):

@@ -53,8 +53,8 @@ def optimizer_fault(
     size = float(first[0].max())
     if abs(size/LR - 1) > 0.01 and same(way(g, r.bias[0], lr=size)):
         return f"the optimizer's step size is {size:.2g}: the question asks for {LR:g}"
-    return ("the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is more in "
-            "the loss, or between backward() and step(), or are its other settings changed?")
+    return ("the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is it made "
+            "once, with these settings, and does nothing else touch loss, gradients or weights?")
 
 # %% ../../nbs/course/training_optimizer.ipynb #f81533a8
 def replay_fault(
@@ -72,5 +72,5 @@ def replay_fault(
         optimizer.step()
         model.records.clear()
     if off < 2e-4: return ""
-    return ("the weights are changed by something else than the optimizer's steps, or its settings "
-            "are not the defaults")
+    return ("some weights do not go the way of Adam's steps: are all in the optimizer, are its "
+            "settings the defaults, and does nothing else touch gradients or weights?")

@@ -96,9 +96,9 @@ MISTAKES = [(said, code) for said, codes in {
     "the model is told another t than the one that x_t is made with: draw t once": [
         loop(out="model(x_t, torch.randint(len(abar), (128,)))"),
         loop(out="model(x_t, t.flip(0))"),
+        loop(out="model(x_t, t.where(torch.rand(128) > 0.1, 0))"),
     ],
     "some timesteps never come: draw them uniformly from 0 to T-1, both ends included": [
-        loop(t="torch.randint(5, (128,))"),
         loop(t="torch.randint(1, len(abar), (128,))"),
         loop(t="torch.randint(len(abar)-1, (128,))"),
     ],
@@ -109,6 +109,7 @@ MISTAKES = [(said, code) for said, codes in {
     ],
     "some timesteps never come: draw them uniformly from 0 to T-1, all of them": [
         loop(before="fixed = torch.randint(len(abar), (128,))", t="fixed"),
+        loop(t="torch.randint(5, (128,))"),
     ],
     "the examples are not drawn uniformly from all rows of the data, afresh in every step": [
         loop("data[torch.randint(len(data), (1,))].expand(128, -1)"),
@@ -134,6 +135,9 @@ MISTAKES = [(said, code) for said, codes in {
     ],
     "the noise is not standard normal: torch.randn_like": [
         loop(noise="(torch.rand_like(x0) - 0.5)*12**0.5"),
+    ],
+    "all noises have one length: it is normal": [
+        loop(noise="2**0.5*torch.nn.functional.normalize(torch.randn_like(x0))"),
     ],
     "the noise takes few values only": [
         loop(noise="torch.randint(2, x0.shape)*2.0 - 1"),
@@ -203,6 +207,19 @@ MISTAKES = [(said, code) for said, codes in {
     "the loss is twice the mean squared error: a mean over all numbers is asked for": [
         loop(loss="((out - noise)**2).sum(1).mean()"),
     ],
+    "the network is trained to give the noise minus x_t: the target is the noise": [
+        loop(loss="((x_t + out - noise)**2).mean()"),
+    ],
+    "the network is trained to give x_t minus the data: the target is the noise": [
+        loop(loss="((out - (x_t - x0))**2).mean()"),
+    ],
+    "the two numbers of the noise have changed places": [
+        loop(loss="((out - noise.flip(1))**2).mean()"),
+    ],
+    "some weights do not go the way of Adam's steps: are all in the optimizer, are its settings "
+    "the defaults, and does nothing else touch gradients or weights?": [
+        loop(between="parameters[0].grad.clamp_(-1e-3, 1e-3)"),
+    ],
     "the loss has a minus sign: the optimizer makes the error larger": [
         loop(loss="-((out - noise)**2).mean()"),
     ],
@@ -266,8 +283,8 @@ MISTAKES = [(said, code) for said, codes in {
         loop(make=adam("", "SGD", 0.1)),
         loop(make=adam("", "AdamW")),
     ],
-    "the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is more in the "
-    "loss, or between backward() and step(), or are its other settings changed?": [
+    "the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is it made once, "
+    "with these settings, and does nothing else touch loss, gradients or weights?": [
         loop(make=adam(", betas=(0.5, 0.9)")),
         loop(make=adam(", weight_decay=1e-4")),
         loop(each="optimizer.param_groups[0]['lr'] = 3e-3*(1 - i/steps)"),
