@@ -188,14 +188,18 @@ MISTAKES = [(said, code) for said, codes in {
     "the sign is turned: the target is minus the noise that is in x_t": [
         loop(loss="((out + noise)**2).mean()"),
     ],
-    "the target is x_t itself": [
+    "the target is the network's own input: it is shown x_t and must say the noise in it": [
         loop(loss="((out - x_t)**2).mean()"),
+        loop(out="model(noise, t)"),
     ],
     "the noise is not in the loss: what is the target?": [
         loop(loss="(out**2).mean()"),
     ],
     "the loss is the absolute error: equation (14) has its square": [
         loop(loss="(out - noise).abs().mean()"),
+    ],
+    "the loss is the length of the error: equation (14) has its square": [
+        loop(loss="(out - noise).norm(dim=1).mean()"),
     ],
     "the loss is a Huber loss (smooth L1): equation (14) has the square": [
         loop(loss="torch.nn.functional.smooth_l1_loss(out, noise)"),
