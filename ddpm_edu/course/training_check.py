@@ -89,7 +89,8 @@ def loop_fault(r:Record)->str:
 def count_fault(r:Record)->str:
     "Steps and examples."
     steps, each = len(r.sizes), float(r.sizes.median())
-    if each != BATCH and r.asked - 1 <= steps*each/BATCH <= r.asked:
+    whole = each % BATCH == 0 or BATCH % each == 0
+    if each != BATCH and whole and r.asked - 1 <= steps*each/BATCH <= r.asked:
         return (f"the weights change once in {each/BATCH:g} batches: "
                 "one step of the optimizer for each")
     if each != BATCH: return f"{each:g} examples in a step: the question asks for {BATCH}"
