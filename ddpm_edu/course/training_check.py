@@ -14,7 +14,7 @@ __all__ = ['ALL', 'SHOWN', 'Record', 'loop_fault', 'count_fault', 'made_with', '
 import math
 
 
-from .training_optimizer import optimizer_fault
+from .training_optimizer import UPHILL, optimizer_fault
 from .training_record import BATCH, world
 
 # %% ../../nbs/course/training_check.ipynb #3e239534
@@ -142,6 +142,7 @@ def loss_fault(r:Record)->str:
     most = float((r.row >= 0).double().mean())
     if most > ALL: return ""
     if said := flat_fault(r) or weight_fault(r): return said
+    if float(r.out.abs().max()) > 1e3: return UPHILL
     if most > 0.2:
         return told_fault(r) or ("most examples are as they should be, but some are not: are data, "
             "noise, x_t or abar clipped or changed?")
