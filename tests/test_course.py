@@ -18,7 +18,7 @@ from ddpm_edu.course.experiment_check import experiment_fault
 from ddpm_edu.course.judge import HIDDEN, directly, judge, tried
 from ddpm_edu.course.questions import function_with, load_assignment, load_question, source_with
 from ddpm_edu.course.release import student_version
-from ddpm_edu.course.sandbox import Wrong, checked, plain
+from ddpm_edu.course.sandbox import Wrong, checked, plain, unchanged
 from ddpm_edu.course.wire import Given, dense, pack, unpack
 
 sys.path.insert(0, str(ROOM))
@@ -399,6 +399,11 @@ def test_an_argument_must_stay_as_it_is():
         for z in noises: x += delta/2*score(x) + delta**0.5*z
         return x
     assert "changes its argument `x`" in judge(q, directly(q, langevin))
+    nan = torch.tensor([1.0, math.nan])
+    assert unchanged([1.5, math.nan, "a", (nan,)], [1.5, math.nan, "a", (nan.clone(),)])
+    for now in ([2, 1], [1], [1, torch.tensor(2)], [1, math.nan], 1):    # reversed, shorter, ...
+        assert not unchanged(now, [1, 2]), now
+    assert not unchanged(nan*math.nan, nan) and not unchanged([nan], [nan[:1]])
 
 
 def test_a_call_says_what_is_missing():

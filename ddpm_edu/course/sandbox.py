@@ -137,10 +137,15 @@ def unchanged(
     before:Any,                      # a copy of it from before
 )->bool:
     "Has a function left its argument as it was?"
-    if isinstance(now, (list, tuple)):
-        return len(now) == len(before) and all(map(unchanged, now, before))
-    if not hasattr(now, "detach"): return True
-    return now.shape == before.shape and bool((now == before).logical_or(now.isnan()).all())
+    if isinstance(before, (list, tuple)):
+        same = isinstance(now, (list, tuple)) and len(now) == len(before)
+        return same and all(map(unchanged, now, before))
+    simple = int, float, str, type(None)
+    if isinstance(before, simple):
+        return isinstance(now, simple) and (now == before or before != before)
+    if not hasattr(before, "detach"): return True
+    both = hasattr(now, "detach") and now.shape == before.shape
+    return both and bool((now == before).logical_or(now.isnan() & before.isnan()).all())
 
 # %% ../../nbs/course/sandbox.ipynb #ed89c3e7
 def answer(

@@ -52,7 +52,11 @@ def watched_class(T, nn, torch):
             self.records = []
 
         def forward(self, x, t):
-            x, t = x.float(), torch.as_tensor(t).flatten().expand(len(x))
+            x, t = x.float(), torch.as_tensor(t)
+            if t.dim() > 1:
+                raise ValueError(f"the network takes t of shape ({len(x)},), one number for each "
+                                 f"example: here its shape is {tuple(t.shape)}")
+            t = t.expand(len(x))
             out = self.net(torch.cat([x, t.float()[:, None]/T], 1))
             if out.requires_grad:
                 kept = [x.detach().clone(), t.detach().clone(), out.detach().clone(),
@@ -74,10 +78,13 @@ def watched_training(
     given = world(seed, T, points, scale, rows)
     model = watched_network(T, seed, start)
     weights, kept = list(model.parameters()), [part.clone() for part in given]
+    listed = list(weights)           # the student's own
     before = [w.detach().clone() for w in weights]
-    with torch.enable_grad(): train(model, weights, *given, steps)
+    with torch.enable_grad(): train(model, listed, *given, steps)
     moved = [float((w.detach() - b).abs().max()) for w, b in zip(weights, before)]
-    moved = torch.tensor([*moved, *(float(a.equal(b)) for a, b in zip(given, kept))])
+    left = [float(a.equal(b)) for a, b in zip(given, kept)]
+    left.append(float([*map(id, listed)] == [*map(id, weights)]))
+    moved = torch.tensor([*moved, *left])
     end = torch.cat([moved, model.net[-1].bias.detach()])
     records = [r for r in model.records if r[3].any()]
     if not records: return end, torch.tensor([float(len(model.records))])

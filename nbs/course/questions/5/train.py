@@ -1,6 +1,6 @@
 r"""predict, then run Algorithm 1
 
-Train a small network on points in the plane, with `torch.optim.Adam` for all of `parameters`, made once, before the first step: `lr=3e-3`, its other settings left at their defaults. In each of `steps` steps: draw 128 examples of the data with replacement, for each of them a timestep (uniform over $0,\dots,T-1$) and a noise of its own, all of them afresh; make $x_t$; take one step of the optimizer on the simple loss, the mean over all numbers of the squared error. The data are taken as they are, and nothing else happens to gradients, and nothing but the optimizer changes the weights. A good network comes below 0.5 here.
+Train a small network on points in the plane, with `torch.optim.Adam` for all of `parameters`, made once, before the first step: `lr=3e-3`, its other settings left at their defaults. In each of `steps` steps: draw 128 examples of the data with replacement, for each of them a timestep (uniform over $0,\dots,T-1$) and a noise of its own, all of them afresh and independently of each other; make $x_t$; take one step of the optimizer on the simple loss, the mean over all numbers of the squared error. The data are taken as they are, and nothing else happens to gradients, and nothing but the optimizer changes the weights. A good network comes below 0.5 here.
 """
 import torch
 
@@ -35,7 +35,7 @@ def visible():
 
 def draw(seed):
     "Another number of timesteps, clusters, rows and steps; small data, or first answers far off."
-    more = ((20, 3, 0.3, 100, 250, 0.0), (150, 5, 4.0, 700, 400, 6.0))[seed % 2]
+    more = ((20, 3, 0.3, 100, 150, 0.0), (150, 5, 4.0, 700, 400, 6.0))[seed % 2]
     return 7*seed + 1, *more
 
 
@@ -96,9 +96,9 @@ MISTAKES = [(said, code) for said, codes in {
     "the model is told another t than the one that x_t is made with: draw t once": [
         loop(out="model(x_t, torch.randint(len(abar), (128,)))"),
         loop(out="model(x_t, t.flip(0))"),
+        loop(out="model(x_t, t.where(torch.rand(128) > 0.1, 0))"),
     ],
     "some timesteps never come: draw them uniformly from 0 to T-1, both ends included": [
-        loop(t="torch.randint(5, (128,))"),
         loop(t="torch.randint(1, len(abar), (128,))"),
         loop(t="torch.randint(len(abar)-1, (128,))"),
     ],
@@ -109,6 +109,7 @@ MISTAKES = [(said, code) for said, codes in {
     ],
     "some timesteps never come: draw them uniformly from 0 to T-1, all of them": [
         loop(before="fixed = torch.randint(len(abar), (128,))", t="fixed"),
+        loop(t="torch.randint(5, (128,))"),
     ],
     "the examples are not drawn uniformly from all rows of the data, afresh in every step": [
         loop("data[torch.randint(len(data), (1,))].expand(128, -1)"),
@@ -134,6 +135,9 @@ MISTAKES = [(said, code) for said, codes in {
     ],
     "the noise is not standard normal: torch.randn_like": [
         loop(noise="(torch.rand_like(x0) - 0.5)*12**0.5"),
+    ],
+    "all noises have one length: it is normal": [
+        loop(noise="2**0.5*torch.nn.functional.normalize(torch.randn_like(x0))"),
     ],
     "the noise takes few values only": [
         loop(noise="torch.randint(2, x0.shape)*2.0 - 1"),
@@ -184,14 +188,18 @@ MISTAKES = [(said, code) for said, codes in {
     "the sign is turned: the target is minus the noise that is in x_t": [
         loop(loss="((out + noise)**2).mean()"),
     ],
-    "the target is x_t itself": [
+    "the target is the network's own input: it is shown x_t and must say the noise in it": [
         loop(loss="((out - x_t)**2).mean()"),
+        loop(out="model(noise, t)"),
     ],
     "the noise is not in the loss: what is the target?": [
         loop(loss="(out**2).mean()"),
     ],
     "the loss is the absolute error: equation (14) has its square": [
         loop(loss="(out - noise).abs().mean()"),
+    ],
+    "the loss is the length of the error: equation (14) has its square": [
+        loop(loss="(out - noise).norm(dim=1).mean()"),
     ],
     "the loss is a Huber loss (smooth L1): equation (14) has the square": [
         loop(loss="torch.nn.functional.smooth_l1_loss(out, noise)"),
@@ -202,6 +210,42 @@ MISTAKES = [(said, code) for said, codes in {
     ],
     "the loss is twice the mean squared error: a mean over all numbers is asked for": [
         loop(loss="((out - noise)**2).sum(1).mean()"),
+    ],
+    "the network is trained to give the noise minus x_t: the target is the noise": [
+        loop(loss="((x_t + out - noise)**2).mean()"),
+    ],
+    "the network is trained to give x_t minus the data: the target is the noise": [
+        loop(loss="((out - (x_t - x0))**2).mean()"),
+    ],
+    "the two numbers of the noise have changed places": [
+        loop(loss="((out - noise.flip(1))**2).mean()"),
+    ],
+    "some weights do not go the way of Adam's steps: are all in the optimizer, are its settings "
+    "the defaults, and does nothing else touch gradients or weights?": [
+        loop(between="parameters[0].grad.clamp_(-1e-3, 1e-3)"),
+    ],
+    "the loss has a minus sign: the optimizer makes the error larger": [
+        loop(loss="-((out - noise)**2).mean()"),
+    ],
+    "the loss is 0.1 times the mean squared error: it has no such factor": [
+        loop(loss="((out - noise)**2).mean()/10"),
+    ],
+    "50 % of the numbers have no part in the loss: is something clipped or left out? It is a mean "
+    "over all numbers": [
+        loop(loss="((out - noise)[:64]**2).mean()"),
+        loop(loss="((out - noise)**2).max(1).values.mean()"),
+    ],
+    "all examples of a batch get one gradient: square each error, then take the mean": [
+        loop(loss="((out - noise).mean(0)**2).mean()"),
+        loop(loss="(out - noise).mean()**2"),
+    ],
+    "the gradients of a batch add up to 0: is its mean taken from output or error?": [
+        loop(loss="(out - noise).var(0).mean()"),
+        loop(loss="(out - noise).var()"),
+    ],
+    "all outputs of a batch are compared with one and the same target: wrong broadcasting? "
+    "Look at the shapes": [
+        loop(loss="((out[:, None] - noise)**2).mean()"),
     ],
     "the examples have different weights: the simple loss weighs them alike": [
         loop(loss="((1-a)*(out - noise)**2).mean()"),
@@ -214,6 +258,12 @@ MISTAKES = [(said, code) for said, codes in {
     ],
     "10 steps of the optimizer where steps=300 was given": [
         loop(count="10"),
+    ],
+    "200 steps of the optimizer where steps=150 was given": [
+        loop(count="max(steps, 200)"),
+    ],
+    "300 steps of the optimizer where steps=400 was given": [
+        loop(count="min(steps, 300)"),
     ],
     "299 steps of the optimizer where steps=300 was given": [
         loop(count="steps-1"),
@@ -237,12 +287,26 @@ MISTAKES = [(said, code) for said, codes in {
         loop(make=adam("", "SGD", 0.1)),
         loop(make=adam("", "AdamW")),
     ],
-    "the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is something"
-    " between backward() and step(), or are its other settings changed?": [
+    "the weights do not go the way of torch.optim.Adam(parameters, lr=3e-3): is it made once, "
+    "with these settings, and does nothing else touch loss, gradients or weights?": [
         loop(make=adam(", betas=(0.5, 0.9)")),
         loop(make=adam(", weight_decay=1e-4")),
         loop(each="optimizer.param_groups[0]['lr'] = 3e-3*(1 - i/steps)"),
         loop(between="torch.nn.utils.clip_grad_norm_(parameters, 0.1)"),
+        loop(loss="((out - noise)**2).mean() + 1e-3*sum((p*p).sum() for p in parameters)"),
+    ],
+    "the weights go uphill: the optimizer must make the loss smaller": [
+        loop(make=adam(", maximize=True")),
+    ],
+    "two steps of the optimizer on each gradient: one is asked for": [
+        loop(step="optimizer.step(); optimizer.step()"),
+    ],
+    "the list of parameters is changed: leave it as it is": [
+        loop(make="torch.optim.Adam([parameters.pop() for _ in range(6)], lr=3e-3)"),
+    ],
+    "your function stops with ValueError: the network takes t of shape (128,), one number for "
+    "each example: here its shape is (128, 1)": [
+        loop(out="model(x_t, t[:, None])"),
     ],
     "the optimizer's step size is 0.001: the question asks for 0.003": [
         loop(make=adam("", lr="1e-3")),
