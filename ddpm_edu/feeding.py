@@ -35,10 +35,12 @@ def warn_if_unit_range(
     "Say so if images of floating point look like numbers in [0, 1] and not in [-1, 1]."
     whole = getattr(dataset, "whole", dataset)                   # of a `Part`
     if not isinstance(whole, MapDataset): return
-    n = min(some, len(whole))
-    seen = seeded(whole.item, [i*len(whole)//n for i in range(n)], [0]*n)
+    n, seen = min(some, len(whole)), []
+    for i in range(n):                                           # mostly the first one tells
+        seen += seeded(whole.item, [i*len(whole)//n], [0])
+        if seen[-1].min() < 0: return
     low, high = min(x.min().item() for x in seen), max(x.max().item() for x in seen)
-    if low < 0 or high == low: return
+    if high == low: return
     warnings.warn(f"dataset seems to hold images in [0, 1] (in the {n} that were looked at, values "
         f"are {low:.3g} to {high:.3g}), and a model learns from images in [-1, 1]: make it 2*x - 1",
         stacklevel=4)

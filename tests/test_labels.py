@@ -266,7 +266,7 @@ def test_labels_are_read_only_when_they_are_asked_for(tmp_path):
             return super().__getitem__(i)
     pairs = Items((image, torch.tensor(i % 3)) for i, image in enumerate(shades().images))
     run = trainer(tmp_path, network(num_class_embeds=None), pairs, labels=False)
-    assert pairs.asked == 1                                        # for the shape
+    assert pairs.asked == 2                                        # for the shape and the range
     run = trainer(tmp_path, network(), pairs)
     asked = pairs.asked
     assert 90 < asked < 105 and run.dataset.labels.tolist() == [0, 1, 2]*30
