@@ -1507,6 +1507,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'ddpm_edu.winograd.spread': ('appendix/t_minimal_filtering.html#spread', 'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.square_conv': ( 'appendix/t_minimal_filtering.html#square_conv',
                                                                       'ddpm_edu/winograd.py'),
+                                   'ddpm_edu.winograd.taps_to_six': ( 'appendix/t_minimal_filtering.html#taps_to_six',
+                                                                      'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.tile_kernels': ( 'appendix/t_minimal_filtering.html#tile_kernels',
                                                                        'ddpm_edu/winograd.py'),
                                    'ddpm_edu.winograd.tiles_conv': ('appendix/t_minimal_filtering.html#tiles_conv', 'ddpm_edu/winograd.py'),

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['POINTS', 'LAST', 'BLOCK', 'TILES', 'USUAL', 'BUDGET', 'COPIES', 'ENOUGH', 'NOTHING',
            'winograd_matrices', 'square_conv', 'spread', 'gather', 'packed', 'conv2d',
-           'can_pack', 'row_kernels', 'rows_conv', 'tile_kernels', 'block_of_tiles',
-           'tiles_conv', 'wins', 'packs', 'quick_products', 'best_form', 'watched',
-           'is_usual', 'is_plain', 'convolve', 'prepared', 'is_of_use', 'Plan']
+           'can_pack', 'taps_to_six', 'row_kernels', 'rows_conv', 'tile_kernels',
+           'block_of_tiles', 'tiles_conv', 'wins', 'packs', 'quick_products',
+           'best_form', 'watched', 'is_usual', 'is_plain', 'convolve', 'prepared',
+           'is_of_use', 'Plan']
 
 # %% ../nbs/appendix/T_minimal_filtering.ipynb #3f4a7bea
 import re, threading
@@ -124,11 +125,17 @@ def can_pack()->bool:
 # %% ../nbs/appendix/T_minimal_filtering.ipynb #b96afe7d
 BLOCK = 3*2**18              # numbers in each of the six tensors of a block
 
+def taps_to_six(
+    like:Tensor,             # of the type that is wanted
+)->Tensor:                   # (6, 3)
+    "The matrix G, which turns three taps into six factors."
+    return like.new_tensor([[float(v) for v in row] for row in winograd_matrices()[1]])
+
 def row_kernels(
     weight:Tensor,           # (O, C, 3, 3)
 )->Tensor:                   # (6, O, C, 1, 3)
     "The kernels of `rows_conv`: G along the columns of pixels; twice the memory of `weight`."
-    G = weight.new_tensor([[float(v) for v in row] for row in winograd_matrices()[1]])    # (6, 3)
+    G = taps_to_six(weight)
     O, C = weight.shape[:2]
     U = G@weight.permute(2, 0, 1, 3).reshape(3, -1)            # (6, O C 3)
     return U.view(6, O, C, 1, 3)
@@ -165,7 +172,7 @@ def tile_kernels(
     weight:Tensor,           # (O, C, 3, 3)
 )->Tensor:                   # (36, C, O)
     "The kernels of `tiles_conv`: G along both axes; four times the memory of `weight`."
-    G = weight.new_tensor([[float(v) for v in row] for row in winograd_matrices()[1]])    # (6, 3)
+    G = taps_to_six(weight)
     O, C = weight.shape[:2]
     return (torch.kron(G, G)@weight.permute(2, 3, 1, 0).reshape(9, -1)).view(36, C, O)
 
