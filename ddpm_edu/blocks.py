@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
+from .channels_last import added, normed
 from .winograd import convolve
 
 
@@ -101,20 +102,19 @@ class ResnetBlock(nn.Module):
         temb:Tensor,             # activated time embedding, (B, c_temb) or (1, c_temb)
     )->Tensor:                   # (B, c_out, H', W'), with H' = H, H/2 or 2H
         "The input plus what the block makes of it."
-        h = self.act(self.norm1(x))                              # (B, c_in, H, W)
+        h = normed(self.norm1, x, self.act)                      # (B, c_in, H, W)
         if self.resample == "down": x, h = halve(x), halve(h)    # (B, c_in, H/2, W/2)
         if self.resample == "up": x, h = double(x), double(h)    # (B, c_in, 2H, 2W)
         h = convolve(self.conv1, h)                              # (B, c_out, H', W')
         time = self.time_emb_proj(temb)[:, :, None, None]        # (B or 1, c_out or 2 c_out, 1, 1)
         if self.scale_shift:
             scale, shift = time.chunk(2, dim=1)                  # (B or 1, c_out, 1, 1) each
-            h = self.norm2(h)*(1 + scale) + shift
-        else: h = self.norm2(h + time)
-        h = self.act(h)
+            h = self.act(self.norm2(h)*(1 + scale) + shift)
+        else: h = normed(self.norm2, added(self.conv1, h, time), self.act, over=True)
         if self.dropout and self.training: h = F.dropout(h, self.dropout)
         h = convolve(self.conv2, h)                              # (B, c_out, H', W')
-        if self.conv_shortcut is not None: x = self.conv_shortcut(x)
-        h = x + h
+        if self.conv_shortcut is not None: x = convolve(self.conv_shortcut, x)
+        h = added(self.conv2, h, x)
         return h if self.rescale == 1 else h/self.rescale
 
 # %% ../nbs/05_blocks.ipynb #b9b3122f
@@ -143,13 +143,14 @@ class Attention(nn.Module):
         x:Tensor,                    # (B, C, H, W)
     )->Tensor:                       # (B, C, H, W)
         "Attention over the HW pixels, heads side by side."
-        h = x if self.group_norm is None else self.group_norm(x)    # (B, C, H, W)
+        h = x if self.group_norm is None else normed(self.group_norm, x)    # (B, C, H, W)
         h = h.flatten(2).transpose(1, 2)                            # (B, HW, C): a pixel is a row
         q, k, v = (f(h).unflatten(2, (-1, self.head_dim)).transpose(1, 2)
                    for f in (self.to_q, self.to_k, self.to_v))      # (B, heads, HW, d)
         h = F.scaled_dot_product_attention(q, k, v)                 # (B, heads, HW, d)
         h = self.to_out[0](h.transpose(1, 2).flatten(2))            # (B, HW, C)
-        h = x + h.transpose(1, 2).unflatten(2, x.shape[2:])         # (B, C, H, W)
+        h = h.transpose(1, 2).unflatten(2, x.shape[2:])             # (B, C, H, W)
+        h = added(self.to_out[0], h, x)
         return h if self.rescale == 1 else h/self.rescale
 
 # %% ../nbs/05_blocks.ipynb #c1170659
@@ -164,7 +165,7 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=padding)
     def forward(self, x:Tensor, temb:Tensor|None=None)->Tensor:        # x is (B, C, H, W)
         if self.padding == 0: x = F.pad(x, (0, 1, 0, 1))               # (B, C, H+1, W+1)
-        return self.conv(x)                                            # (B, C, H/2, W/2)
+        return convolve(self.conv, x)                                  # (B, C, H/2, W/2)
 
 # %% ../nbs/05_blocks.ipynb #5d0b1e02
 class Upsample(nn.Module):
@@ -175,7 +176,7 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
     def forward(self, x:Tensor, temb:Tensor|None=None)->Tensor:        # x is (B, C, H, W)
-        return convolve(self.conv, double(x))                          # (B, C, 2H, 2W)
+        return convolve(self.conv, x, twice=True)                      # (B, C, 2H, 2W)
 
 # %% ../nbs/05_blocks.ipynb #b844f1d8
 def recompute(

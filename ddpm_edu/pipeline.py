@@ -82,7 +82,7 @@ class DDPMPipeline(PipelineMixin):
         noise = {"generator": generator} if draws else {}
         scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
         told = {} if class_labels is None else {"class_labels": class_labels}
-        plan = Plan(unet if callback is None else None, x_t.shape, len(timesteps))
+        plan = Plan(unet, x_t.shape, len(timesteps), lasting=callback is None)
         whens, numbers = timesteps.to(x_t.device).unbind(), timesteps.tolist()   # once
         steps = numbers if isinstance(scheduler, DDPMScheduler) else timesteps
         for i, t in enumerate(self.progress_bar(steps)):

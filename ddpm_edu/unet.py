@@ -25,6 +25,7 @@ from .checks import check_choice, check_number
 from .config import Config, Output, plain, register_to_config
 from .unet_options import check_network
 from .weights import ModelMixin
+from .channels_last import normed
 from .winograd import convolve
 _all_ = ["ACTIVATIONS", "Attention", "DownBlock", "Downsample", "FourierFeatures", "MidBlock",
          "ResnetBlock", "Sinusoids", "TimeMLP", "UpBlock", "Upsample", "double", "halve",
@@ -220,7 +221,8 @@ class UNet(ModelMixin, nn.Module):
         for block in self.up_blocks:
             mine, skips = skips[-n:], skips[:-n]
             x = block(x, mine, temb)                                    # (B, first width, H, W)
-        x = self.conv_out(F.silu(self.conv_norm_out(x)))                # (B, out_channels, H, W)
+        x = normed(self.conv_norm_out, x, F.silu)                       # (B, first width, H, W)
+        x = convolve(self.conv_out, x)                                  # (B, out_channels, H, W)
         if self.fourier: x = (x/t.view(-1, 1, 1, 1)).to(x.dtype)
         return UNetOutput(x) if return_dict else (x,)
 

@@ -13,12 +13,12 @@ WIDTH, CELL, MODULE = 100, 25, 400
 
 # A module imports only from the floors below its own.
 FLOORS = {name: floor for floor, names in enumerate((
-    "checks randn winograd",
-    "forward_process config store images pictures toys blocks memory",
-    "variational_bound score_matching hub weight_files folders labels plots explorer unet_options "
+    "checks randn channels_last",
+    "winograd forward_process config store images pictures toys memory",
+    "blocks variational_bound score_matching hub weight_files folders labels plots explorer "
     "model_index",
-    "weights data scheduler explorers_formulas pipeline_mixin book feeding hub_pictures "
-    "exact_pixels",
+    "unet_options weights data scheduler explorers_formulas pipeline_mixin book feeding "
+    "hub_pictures exact_pixels",
     "unet explorers scaling",
     "pipeline checkpoints runs",
     "resuming bits code_files profiling",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet, winograd
+from ddpm_edu import DDPMPipeline, DDPMScheduler, UNet, channels_last, winograd
 from ddpm_edu.unet import unet_config
 from ddpm_edu.winograd import (Plan, convolve, row_kernels, rows_conv, square_conv, tile_kernels,
                                tiles_conv)
@@ -24,20 +24,25 @@ def used(monkeypatch, request):
     def counting(*args):
         calls.append(args)
         return usual(*args)
-    def form(conv, shape):
-        if winograd.wins(conv, shape): return request.param
+    def form(conv, shape, twice=False):
+        if twice: return ""
+        if square(conv) and winograd.wins(conv, shape): return request.param
         return "packed" if winograd.packs(conv) else ""
     monkeypatch.setattr(winograd, "wins", lambda conv, shape: True)
+    monkeypatch.setattr(winograd, "packs", lambda conv: False)
     monkeypatch.setattr(winograd, "best_form", form)
     monkeypatch.setattr(winograd, usual.__name__, counting)
     monkeypatch.setattr(winograd, "ENOUGH", 1)
     return calls
 
 
+def square(conv): return all(getattr(conv, k) == v for k, v in winograd.SQUARE.items())
+
+
 @pytest.fixture
 def copies(used):
     "Of the weights, how many the kernels take."
-    return winograd.COPIES[winograd.best_form(None, None)]
+    return winograd.COPIES[winograd.best_form(nn.Conv2d(1, 1, 3, padding=1), None)]
 
 
 def network(seed=0, **options):
@@ -57,8 +62,8 @@ def draw(pipe, steps=8, **options):
 
 
 def layers(net):
-    "Those that can take part: all of 3x3 but the last, which makes the few channels of an image."
-    return [m for m in net.modules() if winograd.is_usual(m) and m is not net.conv_out]
+    "Those that can take part: all of 3x3."
+    return [m for m in net.modules() if winograd.is_usual(m) and square(m)]
 
 
 def planned(net, x, t=5, **options):
@@ -205,8 +210,9 @@ def test_a_few_steps_do_not_pay_for_the_kernels(steps, uses, used, monkeypatch):
 def test_where_kernels_cannot_be_packed(fails, used, monkeypatch):
     "A PyTorch without the internal functions: nothing is packed, the result is the same."
     def refuse(*args): raise fails("no such function")
-    monkeypatch.setattr(winograd, "packed", refuse)
-    monkeypatch.setattr(winograd, "can_pack", winograd.can_pack.__wrapped__)
+    usual_can_pack = channels_last.can_pack.__wrapped__
+    monkeypatch.setattr(channels_last, "packed", refuse)
+    for module in (channels_last, winograd): monkeypatch.setattr(module, "can_pack", usual_can_pack)
     assert not winograd.can_pack()
     net = network()
     assert (planned(net, X) - usual(net, X)).abs().max() < 1e-5 and used
@@ -227,7 +233,7 @@ def test_a_callback_that_changes_a_weight_is_seen_at_once(name, used):
     kept = draw(pipeline())
     n = len(used)
     found, want = images(True), images(False)
-    assert len(used) == n and torch.equal(found, want)   # the convolutions themselves
+    assert len(used) > n and (found - want).abs().max() < 1e-4
     assert (want - kept).abs().max() > 1e-3              # the change can be seen at all
 
 
@@ -242,7 +248,7 @@ def test_packed_kernels_are_not_stale_either(name, used, only_packed):
 
 @pytest.mark.parametrize("name", COUNTED)
 def test_a_plan_sees_what_torch_counts(name, used):
-    "What is written through `data` is not counted: hence there is no plan where other code runs."
+    "What is written through `data` is not counted: hence nothing is kept where other code runs."
     net = network()
     with torch.no_grad(), Plan(net, X.shape):
         before = net(X, 5).sample
@@ -381,7 +387,7 @@ def test_nothing_stays_in_the_network(used):
     for twin in twins:
         twin.conv_out.weight.data.mul_(2)
         assert (draw(pipeline(twin)) - draw(pipe)).abs().max() > 1e-3
-    assert getattr(winograd._here, "plan", None) is None
+    assert channels_last.planning() is None
 
 
 def test_another_thread_has_no_plan(used):
@@ -400,7 +406,7 @@ def test_another_thread_has_no_plan(used):
 def test_an_error_ends_the_plan(used):
     net = network()
     with pytest.raises(ValueError), Plan(net, X.shape): net(torch.randn(1, 5, 8, 8), 5)
-    assert getattr(winograd._here, "plan", None) is None
+    assert channels_last.planning() is None
 
 
 def test_what_is_set_for_all_of_torch_does_not_decide_whether_kernels_are_packed():
