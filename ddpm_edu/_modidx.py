@@ -91,6 +91,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                              'ddpm_edu/channels_last.py'),
                                         'ddpm_edu.channels_last.kept_for': ( 'appendix/t_channels_last.html#kept_for',
                                                                              'ddpm_edu/channels_last.py'),
+                                        'ddpm_edu.channels_last.mix_heads': ( 'appendix/t_channels_last.html#mix_heads',
+                                                                              'ddpm_edu/channels_last.py'),
                                         'ddpm_edu.channels_last.normed': ( 'appendix/t_channels_last.html#normed',
                                                                            'ddpm_edu/channels_last.py'),
                                         'ddpm_edu.channels_last.packed': ( 'appendix/t_channels_last.html#packed',

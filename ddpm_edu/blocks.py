@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn, Tensor
 from torch.utils.checkpoint import checkpoint
-from .channels_last import added, normed
+from .channels_last import added, mix_heads, normed
 from .winograd import convolve
 
 
@@ -110,11 +110,11 @@ class ResnetBlock(nn.Module):
         if self.scale_shift:
             scale, shift = time.chunk(2, dim=1)                  # (B or 1, c_out, 1, 1) each
             h = self.act(self.norm2(h)*(1 + scale) + shift)
-        else: h = normed(self.norm2, added(self.conv1, h, time), self.act, over=True)
+        else: h = normed(self.norm2, added(time, h, self.conv1), self.act, over=True)
         if self.dropout and self.training: h = F.dropout(h, self.dropout)
         h = convolve(self.conv2, h)                              # (B, c_out, H', W')
         if self.conv_shortcut is not None: x = convolve(self.conv_shortcut, x)
-        h = added(self.conv2, h, x)
+        h = added(x, h, self.conv2)
         return h if self.rescale == 1 else h/self.rescale
 
 # %% ../nbs/05_blocks.ipynb #b9b3122f
@@ -147,10 +147,10 @@ class Attention(nn.Module):
         h = h.flatten(2).transpose(1, 2)                            # (B, HW, C): a pixel is a row
         q, k, v = (f(h).unflatten(2, (-1, self.head_dim)).transpose(1, 2)
                    for f in (self.to_q, self.to_k, self.to_v))      # (B, heads, HW, d)
-        h = F.scaled_dot_product_attention(q, k, v)                 # (B, heads, HW, d)
+        h = mix_heads(q, k, v)                                      # (B, heads, HW, d)
         h = self.to_out[0](h.transpose(1, 2).flatten(2))            # (B, HW, C)
         h = h.transpose(1, 2).unflatten(2, x.shape[2:])             # (B, C, H, W)
-        h = added(self.to_out[0], h, x)
+        h = added(x, h, self.to_out[0])
         return h if self.rescale == 1 else h/self.rescale
 
 # %% ../nbs/05_blocks.ipynb #c1170659

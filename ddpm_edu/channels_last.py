@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LAST', 'PIECE', 'IN_PLACE', 'packed', 'conv2d', 'can_pack', 'doubled_kernels',
            'doubled_conv', 'pieces', 'group_norm', 'planning', 'plan_here', 'watched',
-           'is_plain', 'kept_for', 'normed', 'added']
+           'is_plain', 'kept_for', 'normed', 'added', 'mix_heads']
 
 # %% ../nbs/appendix/T_channels_last.ipynb #51c0aa04
 import threading
@@ -169,10 +169,23 @@ def normed(
     return h if here or act is None else act(h)
 
 def added(
-    maker:nn.Module,         # the layer that has made `h`
-    h:Tensor,                # what it has made, or a view of it, (B, C, H, W)
-    x:Tensor,                # what is added, of a shape that fits
+    x:Tensor,                # of a shape that fits `h`
+    h:Tensor,                # (B, C, H, W)
+    maker:nn.Module,         # the layer that has made `h`, or what `h` is a view of
 )->Tensor:                   # (B, C, H, W)
-    "h + x; with a plan on, in the memory of `h`, if its maker does not remember it."
+    "x + h; with a plan on, in the memory of `h`, if its maker does not remember it."
     mine = type(maker) in (nn.Conv2d, nn.Linear) and not watched(maker)
-    return h.add_(x) if planning() and is_plain(h) and mine else h + x
+    return h.add_(x) if planning() and is_plain(h) and mine else x + h
+
+# %% ../nbs/appendix/T_channels_last.ipynb #51c0aa31
+def mix_heads(
+    q:Tensor,                # queries, (B, heads, n, d)
+    k:Tensor,                # keys, (B, heads, n, d)
+    v:Tensor,                # values, (B, heads, n, d)
+)->Tensor:                   # (B, heads, n, d)
+    "Softmax of q k / sqrt(d), times v; with a plan on, narrow heads are padded with zeros."
+    n, d = q.shape[2:]
+    if d >= 16 or n < 256 or not (planning() and is_plain(q)):
+        return F.scaled_dot_product_attention(q, k, v)
+    q, k, v = (F.pad(a, (0, 16 - d)) for a in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, scale=d**-0.5)[..., :d]
