@@ -20,6 +20,7 @@ net = Net()
 with torch.device("meta"): empty = Net()
 half, sparse = torch.float16, {"a": torch.eye(3).to_sparse()}
 words = {"a": "text"}
+nan = float("nan")
 
 
 def saved(folder, **options):
@@ -53,6 +54,9 @@ ROWS = [
     ("Net.from_pretrained(saved('{tmp}'), device_map='auto')", ValueError, ".to(device)"),
     ("net.save_pretrained('{tmp}', variant='../x')", ValueError, "variant must be letters"),
     ("net.save_pretrained('{tmp}', dtype=torch.int8)", TypeError, "torch.int8"),
+    *[(f"net.save_pretrained('{{tmp}}', max_shard_size={bad})", ValueError,
+       ("max_shard_size must be a number of bytes above 0", f"got {bad}"))
+      for bad in ("0", "-1", "'0GB'", "'-5MB'", "True", "nan", "None")],
     ("net.save_pretrained('{tmp}', max_shard_size='many')", ValueError,
      ("max_shard_size must be", "'500MB'", "'many'")),
     ("net.save_pretrained('{tmp}', safe_serialisation=False)", TypeError, "'safe_serialisation'"),
