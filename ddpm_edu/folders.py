@@ -244,9 +244,10 @@ class ImageFolder(ImageDataset):
         check_choice("on_error", on_error, ("raise", "skip"))
         check_int("cache_bytes", cache_bytes, 0)
         height, width = check_size(size)
-        self.root, self.source, self.on_error = user_path(root, "root"), str(root), on_error
+        self.root = user_path(root, "root").absolute()       # the program may change its folder
+        self.source, self.on_error = str(root), on_error
         self.flip, self.damaged = check_bool("flip", flip), {}
-        paths = image_paths(root, [exclude] if isinstance(exclude, (str, Path)) else exclude)
+        paths = image_paths(self.root, [exclude] if isinstance(exclude, (str, Path)) else exclude)
         self.paths = self._with_header(paths)
         self.labels, self.classes = class_folders(self.root, self.paths)
         if channels is None: channels = 1 if are_gray(self.paths, (height, width)) else 3
