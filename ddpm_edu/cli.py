@@ -359,7 +359,7 @@ def main(
     if name not in COMMANDS:
         return complain(f"{usage()}\n\nddpm-edu: there is no command {name!r}", 2)
     try: options = read_arguments(name, argv[1:])
-    except SystemExit as e: return int(e.code or 0)
+    except SystemExit as e: return say("", int(e.code or 0), end="")         # after --help
     return run(name, options)
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i0000d
@@ -367,9 +367,9 @@ def complain(text:str, status:int=1)->int:
     "One line on the other channel."
     return print(text, file=sys.stderr, flush=True) or status
 
-def say(text:str, status:int=0)->int:
+def say(text:str, status:int=0, end:str="\n")->int:
     "Print; that nobody reads on (`| head`) is no error, a full disk is one."
-    try: print(text, flush=True)
+    try: print(text, end=end, flush=True)
     except OSError as e:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)           # for what is flushed in the end
         if not isinstance(e, BrokenPipeError): return complain(f"ddpm-edu: {reason(e)}")

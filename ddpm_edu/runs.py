@@ -194,6 +194,9 @@ def check_out(
 )->Path:                     # the same, whole: it stays where it is if the program moves
     "Refuse a folder that cannot be written or whose disk is too small."
     path = user_path(out, "out").absolute()
+    if str(path).encode("utf-8", "replace").decode() != str(path):
+        raise ValueError(f"out={str(path)!r} is not UTF-8, and safetensors would not open its "
+            "checkpoints again; name another folder")
     there = next(p for p in (path, *path.parents) if p.exists())
     if not there.is_dir():
         raise NotADirectoryError(f"out={str(out)!r} cannot be a folder, since {there} is a file; "

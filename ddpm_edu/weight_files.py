@@ -190,6 +190,9 @@ def open_safetensors(
 )->dict[str, Tensor]:
     "The tensors of a safetensors file."
     from safetensors import safe_open, SafetensorError
+    if path != Path(str(path).encode("utf-8", "replace").decode()):
+        raise ValueError(f"{path} cannot be opened, for its name is not UTF-8, and safetensors "
+                         "knows no other; rename the folder")
     try:
         with safe_open(path, "pt") as f:
             check({k: f.get_slice(k).get_shape() for k in f.keys()})

@@ -37,6 +37,8 @@ def gone(folder):
 ROWS = [
     ("Net.from_pretrained(saved('{tmp}'), variant='no')", FileNotFoundError,
      ("no weights at", "the folder has diffusion_pytorch_model.safetensors", "variant=...")),
+    ("Net.from_pretrained(saved('{tmp}/\\udcff'))", ValueError,
+     ("cannot be opened", "is not UTF-8", "rename the folder")),
     ("Net.from_pretrained(saved('{tmp}', variant='fp16'))", OSError,
      "Error no file named diffusion_pytorch_model.bin found in directory"),
     ("Net.from_pretrained(gone('{tmp}'))", FileNotFoundError, "is the download complete?"),
