@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 from .checks import check_choice, check_int, counted
 from .folders import user_path
-from .store import whole_file
+from .store import file_place, whole_file
 
 # what Python's functions call it -> the option that says it
 OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "model",
@@ -37,13 +37,7 @@ def check_output(
     if path.suffix.lower() not in formats:
         raise ValueError(f"out must end in one of {', '.join(formats)}, got {str(path)!r}; "
                          "for example samples.png")
-    if path.is_dir():
-        raise IsADirectoryError(f"out={str(path)!r} is a folder; give the name of a file, such as "
-                                f"{path/'samples.png'}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"out={str(path)!r}: there is no folder {str(path.parent)!r}; make "
-                                "it first, or choose another place")
-    return path
+    return file_place(path, "out")
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 
