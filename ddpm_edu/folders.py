@@ -247,7 +247,9 @@ class ImageFolder(ImageDataset):
         self.root = user_path(root, "root").absolute()       # the program may change its folder
         self.source, self.on_error = str(root), on_error
         self.flip, self.damaged = check_bool("flip", flip), {}
-        paths = image_paths(self.root, [exclude] if isinstance(exclude, (str, Path)) else exclude)
+        one = isinstance(exclude, str) or not isinstance(exclude, Iterable)
+        out = [user_path(p, "exclude") for p in ([exclude] if one else exclude)]
+        paths = image_paths(self.root, out)
         self.paths = self._with_header(paths)
         self.labels, self.classes = class_folders(self.root, self.paths)
         if channels is None: channels = 1 if are_gray(self.paths, (height, width)) else 3
@@ -288,7 +290,10 @@ class ImageFolder(ImageDataset):
         indices:Tensor,          # whole numbers, (B,)
     )->Tensor:                   # (B, C, H, W), uint8
         "The bytes of some images, from memory or decoded now."
-        wanted = torch.where(indices < 0, indices + len(self), indices)
+        N, wanted = len(self), torch.where(indices < 0, indices + len(self), indices)
+        if not ((wanted >= 0) & (wanted < N)).all():
+            some = indices.tolist()[:10]
+            raise IndexError(f"indices must be between {-N} and {N - 1}, got {some}")
         if self.cache is None: return torch.stack(self._decoded(wanted.tolist()))
         missing = wanted[self.known[wanted] == 0].unique().tolist()
         for i, image in zip(missing, self._decoded(missing)): self._keep(i, image)

@@ -272,7 +272,7 @@ def first_step(
                              f"step; pass strength={1/n:.2g} or more, or more steps")
         return (n - steps)*getattr(scheduler, "order", 1)
     if start_timestep is None: return 0
-    if start_timestep not in visited:
+    if isinstance(start_timestep, bool) or start_timestep not in visited:
         few = f"{visited[0]}, {visited[1] if visited[1:] else ''}, ..., {visited[-1]}"
         raise ValueError("start_timestep must be one of the timesteps that num_inference_steps "
                          f"visits ({few}), got {start_timestep}")

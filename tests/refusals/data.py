@@ -119,6 +119,11 @@ ROWS = [
     *[(f"ImageFolder(tiff('{{tmp}}', {values}), 1)[0]", ValueError, ("gray.tif", words))
       for values, words in (("[[0, 70000]]", "its grays must be between 0 and 65535, got 70000"),
                             ("[[-5, 9]]", "got -5"), ("[[0., 0.5]]", "floating point"))],
+    ("ImageFolder('{tmp}', 8, exclude=None)", TypeError, ("exclude must name a", "got None")),
+    ("ImageFolder('{tmp}', 8, exclude=['a', 5])", TypeError, ("exclude must name", "got 5")),
+    ("ImageFolder(tiff('{tmp}', [[0, 9]]), 1).batch([-2])", IndexError,
+     ("indices must be between -1 and 0", "got [-2]")),
+    ("ImageFolder(tiff('{tmp}', [[0, 9]]), 1).batch([0, 1])", IndexError, "got [0, 1]"),
     ("ImageFolder('{tmp}', 0)", ValueError, "size must be at least 1"),
     ("ImageFolder('{tmp}', (8, 8, 8))", ValueError, "a pair (H, W)"),
     ("ImageFolder(folder('{tmp}', 'a.png'), 8, flip=1)", TypeError, "flip must be True or False"),

@@ -96,6 +96,7 @@ ROWS = [
     ("call(start=torch.zeros(1, 8, 8))", ValueError, "start must have shape"),
     ("call(start=x.byte())", TypeError, "start must hold"),
     ("call(start=x, start_timestep=3)", ValueError, "start_timestep must be one of the timesteps"),
+    ("call(start=x, start_timestep=False)", ValueError, ("start_timestep must be", "got False")),
     ("call(start=x, start_timestep=0, strength=0.5)", ValueError, "pass one of the two"),
     ("call(start=x, strength=0)", ValueError, "strength must be a finite number in (0, 1]"),
     ("call(start=x, strength=1.5)", ValueError, "strength must be a finite number in (0, 1]"),
