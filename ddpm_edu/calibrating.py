@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from .bits import _check_pipe, digest
+from .bits import _check_pipe, digest, said_of
 from .checks import check_int
 from .folders import user_path
 from .forward_process import check_floats
 from .hub import find_folder
-from .labels import class_numbers
 from .memory import true_weights
 from .pictures import to_model_range
 from .pipeline import evaluating
@@ -32,11 +31,8 @@ def _network(pipe, x:Tensor, t:Tensor, batch_size:int)->Tensor:
     schedule, config = pipe.scheduler.schedule, pipe.scheduler.config
     where, dtype, out = pipe._execution_device, pipe.dtype, []
     for part, ts in zip(x.split(batch_size), t.split(batch_size)):
-        told = class_numbers(None, len(part), pipe.unet, where)
-        told = {} if told is None else {"class_labels": told}
         x_t, ts = part.to(where, dtype), ts.to(where)
-        with torch.autocast(where.type, enabled=False): out_t = pipe.unet(x_t, ts, **told)
-        said = prediction(out_t, x_t, config["variance_type"]).float()
+        said = prediction(said_of(pipe, x_t, ts), x_t, config["variance_type"]).float()
         x0 = schedule.predict_x0(x_t.float(), ts, said, config["prediction_type"])
         out.append(x0.clamp(-1, 1).cpu())
     return torch.cat(out)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 from .checks import check_choice, check_int, counted
 from .folders import user_path
-from .store import whole_file
+from .store import file_place, whole_file
 
 # what Python's functions call it -> the option that says it
 OTHER_NAMES = {"num_inference_steps": "steps", "root": "data", "name_or_path": "model",
@@ -37,13 +37,7 @@ def check_output(
     if path.suffix.lower() not in formats:
         raise ValueError(f"out must end in one of {', '.join(formats)}, got {str(path)!r}; "
                          "for example samples.png")
-    if path.is_dir():
-        raise IsADirectoryError(f"out={str(path)!r} is a folder; give the name of a file, such as "
-                                f"{path/'samples.png'}")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"out={str(path)!r}: there is no folder {str(path.parent)!r}; make "
-                                "it first, or choose another place")
-    return path
+    return file_place(path, "out")
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 
@@ -359,7 +353,7 @@ def main(
     if name not in COMMANDS:
         return complain(f"{usage()}\n\nddpm-edu: there is no command {name!r}", 2)
     try: options = read_arguments(name, argv[1:])
-    except SystemExit as e: return int(e.code or 0)
+    except SystemExit as e: return say("", int(e.code or 0), end="")         # after --help
     return run(name, options)
 
 # %% ../nbs/appendix/E_command_line.ipynb #c1i0000d
@@ -367,9 +361,9 @@ def complain(text:str, status:int=1)->int:
     "One line on the other channel."
     return print(text, file=sys.stderr, flush=True) or status
 
-def say(text:str, status:int=0)->int:
+def say(text:str, status:int=0, end:str="\n")->int:
     "Print; that nobody reads on (`| head`) is no error, a full disk is one."
-    try: print(text, flush=True)
+    try: print(text, end=end, flush=True)
     except OSError as e:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)           # for what is flushed in the end
         if not isinstance(e, BrokenPipeError): return complain(f"ddpm-edu: {reason(e)}")

@@ -10,19 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any
 from .checks import check_int
 from .folders import image_paths, read_image, user_path
-from .store import whole_file
+from .store import file_place, whole_file
 
 # %% ../nbs/appendix/E4_compress.ipynb #e4d00011
 def _check_place(path:Path)->Path:
     "Refuse a place that is none before anything is computed."
-    if path.is_dir(): raise IsADirectoryError(f"out={str(path)!r} is a folder; name a file")
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"out must end in .png, got {str(path)!r}; for example "
-                         f"{path.stem or 'picture'}.png")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"out={str(path)!r}: there is no folder {str(path.parent)!r}; "
-                                "make it first")
-    return path
+    path = file_place(path, "out")
+    if path.suffix.lower() == ".png": return path
+    raise ValueError(f"out must end in .png, got {str(path)!r}; for example "
+                     f"{path.stem or 'picture'}.png")
 
 def _targets(paths:list[Path], folder:Path|None)->list[Path]:
     "Where the files go, each to a place of its own."

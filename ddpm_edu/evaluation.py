@@ -179,6 +179,9 @@ def image_features(
     x = torch.from_numpy(as_pixels(images, value_range).copy()).movedim(-1, 1)     # (N, C, H, W)
     if isinstance(extractor, str):
         extractor = _extractor(check_choice("extractor", extractor, ("fashion", "inception")))
+    if not callable(extractor):
+        raise TypeError("extractor must be 'fashion', 'inception', or a function from bytes (N, C, "
+                        f"H, W) to numbers (N, D), got {extractor!r:.100}")
     network = extractor if isinstance(extractor, nn.Module) else nn.Identity()
     if device is not None: network.to(device)
     where = next((p.device for p in network.parameters()), torch.device(device or "cpu"))

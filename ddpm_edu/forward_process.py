@@ -372,11 +372,13 @@ def one_timestep(
     timestep:int|Tensor,     # what the caller passed
 )->int:                      # as Python's number; an accelerator is waited for
     "A timestep that all images share."
-    if not hasattr(timestep, "item"): return timestep
-    if math.prod(timestep.shape) != 1:
+    if math.prod(getattr(timestep, "shape", ())) != 1:
         raise ValueError("timestep must be one number, which all images share, "
             f"got shape {tuple(timestep.shape)}")
-    return timestep.item()
+    t = timestep.item() if hasattr(timestep, "item") else timestep
+    if isinstance(t, (bool, Sequence, type(None))):
+        raise TypeError(f"timestep must be a whole number, got {timestep!r}")
+    return t
 
 def listed_timesteps(
     timesteps:Sequence[int]|Tensor,      # what the caller passed, falling

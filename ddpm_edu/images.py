@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 import torch
 from torch import Tensor
-from .checks import check_bool, counted
+from .checks import check_bool, check_int, counted
 from .randn import place_of
 
 # %% ../nbs/appendix/A1_images.ipynb #c1958019
@@ -163,6 +163,7 @@ def to_mode(
     from PIL import Image
     if im.mode == "F": raise ValueError("its pixels are floating point, of unknown range")
     if im.mode.startswith("I"):
+        for v in im.getextrema() if im.mode == "I" else (): check_int("its grays", v, 0, 65535)
         im = Image.fromarray((np.asarray(im)/257).round().clip(0, 255).astype(np.uint8))
     if im.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in im.info:
         im = im.convert("RGBA")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from .bits import digest
 from .checks import check_int
-from .folders import user_path
+from .folders import picture_formats, user_path
 from .images import to_uint8
 from .plots import make_grid
 from .memory import true_weights
@@ -30,6 +30,14 @@ def image_seed(
 # %% ../nbs/appendix/R_many_images.ipynb #e8c00021
 NOTE = "sampling.json"
 
+def _target(out:str|Path)->Path:
+    "Where the images go; a folder that is named like a file is a slip."
+    path = user_path(out, "out")
+    if path.suffix.lower() in (*picture_formats(), ".npy", ".zip") and not path.is_dir():
+        raise ValueError(f"out must name a folder, or a file that ends in .npz, got {str(path)!r}; "
+                         f"for example {path.stem} or {path.stem}.npz")
+    return path
+
 def _same(found:dict, what:dict, out:Path)->None:
     "Refuse to mix two runs."
     other = [name for name in what if found.get(name) != what[name]]
@@ -37,6 +45,7 @@ def _same(found:dict, what:dict, out:Path)->None:
         raise ValueError(f"out={str(out)!r} holds images of another {' and another '.join(other)}; "
                          "choose another name")
 
+# %% ../nbs/appendix/R_many_images.ipynb #e8c00027
 def _note(folder:Path, what:dict)->None:
     "Say what the folder holds, or refuse one that holds something else."
     if folder.exists() and not folder.is_dir():
@@ -143,8 +152,8 @@ def sample_many(
     "Draw images, each from its own generator; what is there already is not drawn again."
     n, seed, steps, batch_size = _door(pipe, n, seed, num_inference_steps, batch_size)
     mine, many = _place(rank, world_size)
-    path = user_path(out, "out")
-    single = path.suffix == ".npz"
+    path = _target(out)
+    single = path.suffix.lower() == ".npz"
     what = _describe(pipe, seed, steps)
     if single and path.exists():
         _same(_noted(path, n), what | dict(n=n), path)

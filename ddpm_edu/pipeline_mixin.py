@@ -6,7 +6,7 @@
 __all__ = ['P', 'PipelineMixin', 'accelerator', 'first_step', 'check_function', 'next_sample']
 
 # %% ../nbs/appendix/M_pipeline_mixin.ipynb #6d697803
-import json, sys
+import inspect, json, sys
 from pathlib import Path
 from typing import Any, TypeVar
 import torch
@@ -57,14 +57,17 @@ class PipelineMixin(PushMixin, OffloadMixin):
         return self
 
     def register_modules(self, **parts)->None:       # unet, scheduler
-        "Put parts into the pipeline: the same as to assign them, and checked."
-        for name, part in parts.items():
-            scheduler = check_choice("the part", name, PARTS) == "scheduler"
-            method, got = "step" if scheduler else "forward", type(part).__name__
-            if not hasattr(part, method):
-                raise TypeError(f"{name} must be an object with the method {method!r}, got "
-                                f"{got}; the order is {type(self).__name__}(unet, scheduler)")
-            setattr(self, name, part)
+        "Put parts into the pipeline: the same as to assign them."
+        for name, part in parts.items(): setattr(self, check_choice("the part", name, PARTS), part)
+
+    def __setattr__(self, name:str, value:Any)->None:
+        method = {"unet": "forward", "scheduler": "step"}.get(name)
+        if method and not hasattr(value, method):
+            kind = type(self).__name__
+            raise TypeError(f"{name} must be an object with the method {method!r}, got "
+                            f"{type(value).__name__}; the order is {kind}(unet, scheduler), and to "
+                            f"free the memory of a part write del pipe.{name}")
+        object.__setattr__(self, name, value)
 
     def __repr__(self)->str:
         n, kind = sum(p.numel() for p in self.unet.parameters()), type(self.unet).__name__
@@ -161,6 +164,10 @@ class PipelineMixin(PushMixin, OffloadMixin):
 
     def set_progress_bar_config(self, **options)->None:
         "Options for `tqdm`: `disable=True`, `desc=...`, `leave=False`, ..."
+        from tqdm import tqdm
+        ours = {"self", "iterable", "total", "kwargs"}
+        known = [*({**inspect.signature(tqdm.__init__).parameters}.keys() - ours), "display"]
+        check_names("set_progress_bar_config", options, sorted(known))
         self._bar_options = options
 
     def progress_bar(self,
@@ -265,7 +272,7 @@ def first_step(
                              f"step; pass strength={1/n:.2g} or more, or more steps")
         return (n - steps)*getattr(scheduler, "order", 1)
     if start_timestep is None: return 0
-    if start_timestep not in visited:
+    if isinstance(start_timestep, bool) or start_timestep not in visited:
         few = f"{visited[0]}, {visited[1] if visited[1:] else ''}, ..., {visited[-1]}"
         raise ValueError("start_timestep must be one of the timesteps that num_inference_steps "
                          f"visits ({few}), got {start_timestep}")

@@ -9,6 +9,7 @@ __all__ = ['COLORS', 'STYLES', 'as_pixels', 'make_grid', 'show_images', 'plot_sc
 # %% ../nbs/appendix/B_plots.ipynb #6a13e75f
 import json, math, warnings
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 import torch
@@ -28,6 +29,7 @@ def as_pixels(
 )->Any:                  # numpy array of bytes, (B, H, W, C)
     "Images of any kind as bytes, channel last."
     import numpy as np
+    limits = _limits(value_range)
     if hasattr(images, "convert"): images = [images]
     if isinstance(images, (list, tuple)): return _pil_pixels(images)
     if not (isinstance(images, Tensor) or hasattr(images, "__array__")): raise _no_images(images)
@@ -35,9 +37,19 @@ def as_pixels(
     if isinstance(images, Tensor): x = images.detach().cpu()
     else: x = torch.as_tensor(np.asarray(images), device="cpu").movedim(-1, 1)
     if x.dtype == torch.uint8: return x.movedim(1, -1).numpy()
-    return _float_pixels(x, value_range).movedim(1, -1).numpy()
+    return _float_pixels(x, *limits, said=value_range is not None).movedim(1, -1).numpy()
 
 # %% ../nbs/appendix/B_plots.ipynb #de000001
+def _limits(value_range:Any)->tuple[float, float]:
+    "The values of black and white."
+    if value_range is None: return 0., 1.
+    pair = value_range.tolist() if hasattr(value_range, "tolist") else value_range
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise ValueError("value_range must be a pair, the values of black and white, such as "
+                         f"(0, 1) or (-1, 1), got {value_range!r:.100}")
+    lo = check_number("value_range[0]", pair[0])
+    return lo, check_number("value_range[1]", pair[1], lo, open_lo=True)
+
 def _check_shape(shape:tuple, axis:int)->None:
     "Refuse what has no pixels of one or three channels, along the given axis."
     if len(shape) == 2 and shape[1] == 2:
@@ -78,19 +90,17 @@ def _pil_pixels(images:Sequence)->Any:
     x = np.stack([np.asarray(to_mode(im, 1 if gray else 3)) for im in images])
     return x[..., None] if gray else x                                            # (B, H, W, C)
 
-def _float_pixels(x:Tensor, value_range:tuple[float, float]|None)->Tensor:
-    "Floating point to bytes: `value_range` becomes 0..255."
+def _float_pixels(x:Tensor, lo:float, hi:float, said:bool)->Tensor:
+    "Floating point to bytes: `lo` becomes 0 and `hi` 255."
     if not x.is_floating_point():
         raise TypeError("images must hold bytes (uint8) or floating-point values, "
                         f"got {x.dtype}")
     x = x.float()
     if not x.isfinite().all():
         raise ValueError("images hold values that are not finite (NaN or infinity)")
-    if value_range is None and (x.min() < -1e-3 or x.max() > 1.001):
+    if not said and (x.min() < -1e-3 or x.max() > 1.001):
         raise ValueError(f"images lie in [{x.min():.3g}, {x.max():.3g}], not in [0, 1]: say which "
                          "values are black and white, such as value_range=(-1, 1)")
-    lo, hi = value_range or (0, 1)
-    check_number("value_range[1]", hi, check_number("value_range[0]", lo), open_lo=True)
     return ((x-lo)/(hi-lo)*255).round().clamp(0, 255).to(torch.uint8)
 
 # %% ../nbs/appendix/B_plots.ipynb #0ad0e911
@@ -177,6 +187,23 @@ def plot_schedules(
     right.legend(frameon=False, loc="lower left")
     return axes
 
+# %% ../nbs/appendix/B_plots.ipynb #bc200006
+def _points(name:str, x:Any)->Tensor:
+    "Coordinates that can be drawn: float64, whatever their type was."
+    try: x = torch.as_tensor(x, device="cpu").detach()
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise TypeError(f"{name} must hold points in the plane, a tensor or an array (N, 2), got "
+                        f"{x!r:.100}") from e
+    if x.is_complex(): raise TypeError(f"{name} must hold real numbers, got {x.dtype}")
+    if not (x := x.double()).isfinite().all():
+        raise ValueError(f"{name} holds NaN or infinite coordinates; leave out those points, as in "
+                         f"{name}[{name}.isfinite().all(-1)]")
+    return x
+
+def _reach(x:Tensor)->float:
+    "How far axes must reach to show all points."
+    return 1.05*float(x.abs().max()) if x.any() else 1.
+
 # %% ../nbs/appendix/B_plots.ipynb #15221d34
 def plot_points(
     x:Any,                # points, (N, 2)
@@ -188,13 +215,13 @@ def plot_points(
 )->Any:                   # the axes
     "Scatter plot of points in the plane, with equal axes."
     import matplotlib.pyplot as plt
-    x = torch.as_tensor(x, device="cpu").detach()
+    x = _points("x", x)
     if x.ndim != 2 or x.shape[1] != 2:
         raise ValueError(f"x must hold points in the plane, shape (N, 2), got {tuple(x.shape)}")
-    x = x.double()                                       # whatever its type, matplotlib can draw it
+    if lim is not None: check_number("lim", lim, 0, open_lo=True)
     if ax is None: _, ax = plt.subplots(figsize=(3, 3), layout="constrained")
     ax.scatter(x[:, 0], x[:, 1], s=size, color=color, label=label, linewidths=0, alpha=0.6)
-    lim = lim or 1.05*float(x.abs().max())
+    lim = lim or _reach(x)
     ax.set(xlim=(-lim, lim), ylim=(-lim, lim), aspect="equal")
     return ax
 
@@ -215,10 +242,11 @@ def plot_trajectory(
         raise ValueError("xs must have shape (K, B, C, H, W) for images or (K, N, 2) for points, "
                          f"got {tuple(x.shape)}")
     if x.ndim == 5: return _image_trajectory(x, ts, value_range, size)
+    x = _points("xs", x)
     _, axes = plt.subplots(1, len(x), figsize=(2*size*len(x), 2*size+0.3),
         layout="constrained", squeeze=False)
     for ax, points, t in zip(axes[0], x, ts):
-        plot_points(points, ax, lim=1.05*float(x.abs().max()), size=1.5)
+        plot_points(points, ax, lim=_reach(x), size=1.5)
         ax.set(title=f"$t$ = {int(t)}", xticks=[], yticks=[])
     return axes[0]
 
@@ -246,7 +274,11 @@ def _read_history(path:Path)->list[dict]:
     if not path.is_file():
         raise FileNotFoundError(f"history: there is no file {str(path)!r}; name the log.jsonl of a "
                                 "training run, or the run's folder")
-    if path.suffix == ".json": return json.loads(path.read_text(encoding="utf-8"))
+    if path.suffix == ".json":
+        try: return json.loads(path.read_bytes())
+        except ValueError as e:
+            raise ValueError(f"history: {str(path)!r} is damaged ({e}); name the log.jsonl of the "
+                             "same run") from e
     entries, damaged = [], []
     for i, line in enumerate(path.read_bytes().splitlines(), 1):
         try: facts = json.loads(line)
@@ -257,6 +289,24 @@ def _read_history(path:Path)->list[dict]:
                       stacklevel=4)
     return entries
 
+# %% ../nbs/appendix/B_plots.ipynb #bc200005
+def _check_entry(entry:Mapping, first:Mapping)->None:
+    "Refuse what cannot be drawn; JSON has NaN as a word, and None is nothing to draw."
+    for name in ("loss", "held_out", "lr"): _number(entry, name, entry.get(name))
+    bands, others = (e.get("bands") for e in (entry, first))
+    if bands is None: return
+    if not isinstance(bands, list) or not bands or len(bands) != len(others or bands):
+        raise ValueError(f"history: bands of step {entry['step']} must be a list of as many "
+                         f"numbers as in other entries, got {bands!r:.100}; leave out that entry")
+    for value in bands: _number(entry, "bands", value)
+
+def _number(entry:Mapping, name:str, value:Any)->float:
+    "A value of an entry."
+    try: return math.nan if value is None else float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"history: {name} of step {entry['step']} must be a number, got "
+                         f"{value!r:.100}; leave out that entry") from None
+
 # %% ../nbs/appendix/B_plots.ipynb #bc200003
 def _entries(history:Any)->list[dict]:
     "The entries of a history, each with a step and a loss."
@@ -264,13 +314,16 @@ def _entries(history:Any)->list[dict]:
     if not named and not isinstance(history, Iterable):
         raise TypeError("history must be a folder, a file or a list of entries, got "
                         f"{type(history).__name__}")
-    found = _read_history(Path(history).expanduser()) if named else list(history)
-    found = [h for h in found if isinstance(h, Mapping) and {"step", "loss"} <= h.keys()]
+    found = _read_history(Path(history).expanduser()) if named else history
+    found = [h for h in (found if isinstance(found, Iterable) else []) if isinstance(h, Mapping)
+             and isinstance(h.get("step"), Real) and "loss" in h]
+    for entry in found: _check_entry(entry, found[0])
     if found: return found
     where = f"{str(history)!r} holds" if named else "it has"
     raise ValueError(f"history: {where} no entry with a step and a loss; a run writes its first "
                      "after log_every steps")
 
+# %% ../nbs/appendix/B_plots.ipynb #bc200008
 def plot_history(
     history:Any,                   # folder of a training run, its log.jsonl, or a list of entries
 )->Any:                            # the axes, from above: loss, bands of timesteps, rate

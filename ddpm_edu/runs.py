@@ -191,10 +191,13 @@ def hold_out(
 def check_out(
     out:str|Path,            # folder of a training run; need not exist
     need:int,                # bytes that the run will write there at once
-)->Path:                     # the same, with ~ replaced
+)->Path:                     # the same, whole: it stays where it is if the program moves
     "Refuse a folder that cannot be written or whose disk is too small."
-    path = user_path(out, "out")
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    path = user_path(out, "out").absolute()
+    if str(path).encode("utf-8", "replace").decode() != str(path):
+        raise ValueError(f"out={str(path)!r} is not UTF-8, and safetensors would not open its "
+            "checkpoints again; name another folder")
+    there = next(p for p in (path, *path.parents) if p.exists())
     if not there.is_dir():
         raise NotADirectoryError(f"out={str(out)!r} cannot be a folder, since {there} is a file; "
             "name a folder")

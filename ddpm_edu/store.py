@@ -7,7 +7,7 @@ Section: none, this is plumbing. 5 minutes to read, 2 seconds to run."""
 __all__ = ['WEIGHTS_NAME', 'KIND', 'SHARD', 'MANIFEST', 'REASONS', 'STAGE', 'MAX_JSON',
            'variant_of', 'locked', 'publish', 'finish_saving', 'publish_or_undo',
            'flush', 'seal', 'expand', 'cannot_save', 'made_folder', 'stage_in',
-           'staged_folder', 'whole_file', 'read_json', 'own_file']
+           'staged_folder', 'whole_file', 'file_place', 'read_json', 'own_file']
 
 # %% ../nbs/appendix/D2_store.ipynb #4d82b8af
 import errno, json, os, re, shutil, tempfile, zlib
@@ -228,6 +228,17 @@ def whole_file(
         if str(e.filename) == str(part): e.filename = str(path)      # the one that was asked for
         raise
     finally: part.unlink(missing_ok=True)
+
+# %% ../nbs/appendix/D2_store.ipynb #650381f0
+def file_place(
+    path:Path,               # a file that the caller named; need not exist
+    name:str,                # of the argument, for the message
+)->Path:                     # the same
+    "Refuse a place that is none, before anything is computed that shall go there."
+    if path.is_dir(): raise IsADirectoryError(f"{name}={str(path)!r} is a folder; name a file")
+    if path.parent.is_dir(): return path
+    raise FileNotFoundError(f"{name}={str(path)!r}: there is no folder {str(path.parent)!r}; make "
+                            "it first, or name another place")
 
 # %% ../nbs/appendix/D2_store.ipynb #650381ef
 MAX_JSON = 2**24             # bytes; a larger file is taken for a mistake

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['DOWN', 'UP', 'PRESETS', 'UNetOutput', 'DownBlock2D', 'AttnDownBlock2D',
            'UNetMidBlock2D', 'UpBlock2D', 'AttnUpBlock2D', 'UNet', 'is_bare',
-           'check_times', 'unet_config', 'ACTIVATIONS', 'Attention', 'DownBlock',
-           'Downsample', 'FourierFeatures', 'MidBlock', 'ResnetBlock', 'Sinusoids',
-           'TimeMLP', 'UpBlock', 'Upsample', 'double', 'halve', 'timestep_embedding']
+           'check_times', 'check_known', 'unet_config', 'ACTIVATIONS', 'Attention',
+           'DownBlock', 'Downsample', 'FourierFeatures', 'MidBlock', 'ResnetBlock',
+           'Sinusoids', 'TimeMLP', 'UpBlock', 'Upsample', 'double', 'halve',
+           'timestep_embedding']
 
 # %% ../nbs/05_unet.ipynb #3da516b0
 from typing import Any, Literal, overload
@@ -231,7 +232,7 @@ class UNet(ModelMixin, nn.Module):
         timestep:Tensor|float|int,       # as in `forward`
         class_labels:Tensor|None,        # as in `forward`
     )->Tensor:                           # the timesteps, (1,) or (B,), on the device of `sample`
-        """Refuse what the network cannot take; looks at shapes and types, never at numbers.
+        """Refuse what the network cannot take; looks at shapes and types, never at a GPU's numbers.
 
         Args:
             sample: as in `forward`
@@ -281,6 +282,7 @@ class UNet(ModelMixin, nn.Module):
             last = self.config["num_class_embeds"] - 1
             raise ValueError(f"class_labels must be a tensor of {B} whole numbers 0..{last}, one "
                              f"per image, got {labels!r}")
+        check_known(labels, getattr(self.class_embedding, "num_embeddings", None))
 
     def enable_gradient_checkpointing(self,
         gradient_checkpointing_func:Callable|None=None,  # called with a block and its inputs
@@ -323,6 +325,20 @@ def check_times(
     elif t.shape not in ((), (1,), (B,)) or t.dtype == torch.bool or t.is_complex():
         raise ValueError(f"timestep must be a number or a tensor of shape (), (1,) or ({B},), "
                          f"got {t.dtype} of shape {tuple(t.shape)}")
+
+# %% ../nbs/05_unet.ipynb #38e9afe0
+def check_known(
+    labels:Tensor,                   # class numbers, (B,)
+    rows:int|None,                   # how many classes the network knows; None: it does not say
+)->None:
+    "Refuse classes that the network does not know, if their numbers lie at hand."
+    if rows is None or labels.device.type != "cpu": return       # a GPU would have to be waited for
+    if torch.compiler.is_compiling() or torch.jit.is_tracing(): return
+    try: odd = [v for v in labels.tolist() if not 0 <= v < rows]
+    except RuntimeError: return                                  # of `vmap`: there are no numbers
+    if odd:
+        raise ValueError(f"class_labels must be between 0 and {rows - 1} (the network knows "
+                         f"num_class_embeds={rows} classes), got {odd[0]}")
 
 # %% ../nbs/05_unet.ipynb #eb8697ca
 # the authors' code: sines first, one head

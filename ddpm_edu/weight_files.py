@@ -122,11 +122,12 @@ def split(
     from huggingface_hub import split_torch_state_dict_into_shards
     pattern = weights_file(check_variant(variant), "{suffix}." + kind).replace(".{", "{")
     try:
+        if not re.match(r"\s*[\d.]*[1-9]", str(max_shard_size)): raise ValueError     # 0, -5, nan
         return split_torch_state_dict_into_shards(weights, filename_pattern=pattern,
                                                   max_shard_size=max_shard_size)
     except (ValueError, TypeError, AttributeError):
-        raise ValueError("max_shard_size must be a number of bytes, or text such as '500MB' or "
-                         f"'10GB'; got {max_shard_size!r}") from None
+        raise ValueError("max_shard_size must be a number of bytes above 0, or text such as "
+                         f"'500MB' or '10GB'; got {max_shard_size!r}") from None
 
 def check_variant(
     variant,                             # what the caller passed
@@ -189,6 +190,9 @@ def open_safetensors(
 )->dict[str, Tensor]:
     "The tensors of a safetensors file."
     from safetensors import safe_open, SafetensorError
+    if path != Path(str(path).encode("utf-8", "replace").decode()):
+        raise ValueError(f"{path} cannot be opened, for its name is not UTF-8, and safetensors "
+                         "knows no other; rename the folder")
     try:
         with safe_open(path, "pt") as f:
             check({k: f.get_slice(k).get_shape() for k in f.keys()})

@@ -319,3 +319,21 @@ def test_a_network_that_is_told_the_class():
     pipe.unet.class_embedding.register_forward_hook(lambda m, args, out: heard.append(args[0]))
     bits_per_dim(pipe, images, groups=2)
     assert [h.tolist() for h in heard] == [[2, 2]]*2
+
+
+def test_an_open_autocast_changes_no_bit():
+    from ddpm_edu import UNet
+    from ddpm_edu.unet import unet_config
+    torch.manual_seed(0)
+    pipe = DDPMPipeline(UNet(**unet_config("tiny")), DDPMScheduler())
+    pipe.set_progress_bar_config(disable=True)
+    x = torch.full((2, 1, 8, 8), 40, dtype=torch.uint8)
+
+    def bits(): return bits_per_dim(pipe, x, 5, generator=torch.Generator().manual_seed(0)).mean
+    want, heard = bits(), []
+    hook = pipe.unet.conv_out.register_forward_hook(lambda m, x, y: heard.append(y.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert bits() == want and set(heard) == {torch.float32}
+        pipe.unet(torch.zeros(1, 1, 8, 8), 5)                    # negative control
+    assert heard[-1] == torch.bfloat16
+    hook.remove()

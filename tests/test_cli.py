@@ -65,9 +65,10 @@ def test_help_and_version(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_nobody_reads_what_is_printed(tmp_path):
+@pytest.mark.parametrize("command", [[], ["train"]])
+def test_nobody_reads_what_is_printed(tmp_path, command):
     "A closed pipe, as with `| head`, is no error; a full disk is one, in one sentence."
-    program = [sys.executable, "-m", "ddpm_edu.cli", "--help"]
+    program = [sys.executable, "-m", "ddpm_edu.cli", *command, "--help"]
     reads, writes = os.pipe()
     os.close(reads)
     done = subprocess.run(program, stdout=writes, stderr=subprocess.PIPE, text=True, cwd=tmp_path)

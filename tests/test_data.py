@@ -302,6 +302,16 @@ def test_folders_with_nearly_our_names_are_kept(tmp_path):
     assert found(tmp_path)[0] == names
 
 
+def test_pictures_are_found_after_the_program_has_moved(tmp_path, monkeypatch):
+    (tmp_path/"pets").mkdir()
+    Image.new("L", (8, 8), 255).save(tmp_path/"pets"/"cat.png")
+    monkeypatch.chdir(tmp_path)
+    pets = ImageFolder("pets", 8)
+    before = pets.fingerprint()
+    monkeypatch.chdir("/")
+    assert (pets[0] == 1).all() and pets.source == "pets" and pets.fingerprint() == before
+
+
 def test_linked_folders_once_and_no_circles(tmp_path):
     picture(tmp_path/"far"/"bird.png")
     picture(tmp_path/"root"/"a"/"cat.png")

@@ -107,6 +107,17 @@ def test_another_run_is_refused(tmp_path):
         sample_many(pipe, 2, tmp_path/"y", 3, **steps)
 
 
+def test_a_folder_is_not_named_like_a_file(tmp_path):
+    for name in ("x.png", "x.JPG", "x.npy", "x.zip"):
+        with pytest.raises(ValueError, match=f"a file that ends in .npz, got '.*{name}'; for exam"):
+            sample_many(pipeline(), 2, tmp_path/name, **steps)
+        assert not (tmp_path/name).exists()
+    assert sample_many(pipeline(), 2, tmp_path/"run.2", **steps).is_dir()
+    (tmp_path/"old.png").mkdir()                 # somebody's run of before
+    assert len(images(sample_many(pipeline(), 2, tmp_path/"old.png", **steps))) == 2
+    assert sample_many(pipeline(), 2, tmp_path/"x.NPZ", **steps).is_file()
+
+
 def test_another_file_is_refused(tmp_path):
     sample_many(pipeline(), 2, tmp_path/"x.npz", 3, **steps)
     with pytest.raises(ValueError, match="another n; choose"):

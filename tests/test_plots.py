@@ -55,6 +55,18 @@ def test_a_large_grid_is_fast_and_exact():
     assert (grid == want.numpy()).all()
 
 
+def test_points_that_are_none_or_all_zero_are_drawn():
+    code = """
+import torch, warnings
+from ddpm_edu.plots import plot_points, plot_trajectory
+warnings.simplefilter('error')
+for n in (0, 3): print(*map(float, plot_points(torch.zeros(n, 2)).get_xlim()))
+print(len(plot_trajectory(torch.zeros(2, 3, 2), [1, 0])))
+"""
+    done = run(code)
+    assert done.stdout.splitlines() == ["-1.0 1.0", "-1.0 1.0", "2"], done.stderr
+
+
 def test_defaults_of_torch():
     "Whatever the default device and dtype: the same grids, points and schedules."
     import numpy as np

@@ -745,6 +745,18 @@ def test_making_a_trainer_writes_nothing(tmp_path):
         assert words in said, said
 
 
+def test_a_program_that_moves_leaves_the_run_where_it_began(tmp_path, monkeypatch):
+    for name in ("here", "there"): (tmp_path/name).mkdir()
+    monkeypatch.chdir(tmp_path/"here")
+    run = trainer("run", checkpoint_every=2)
+    run.train(until=2)
+    monkeypatch.chdir(tmp_path/"there")
+    run.train(resume=True)
+    found = {p.name for p in (tmp_path/"here"/"run").iterdir()}
+    assert {"checkpoint-00000002", "checkpoint-00000004", "log.jsonl", "unet"} <= found
+    assert not list((tmp_path/"there").iterdir())
+
+
 def test_color_is_described(tmp_path):
     run = trainer(tmp_path, small(in_channels=3, out_channels=3), data=images(channels=3))
     assert "40 color images" in run.describe()

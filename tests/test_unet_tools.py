@@ -299,3 +299,21 @@ def test_types_and_devices_set_for_everything(tiny):
     assert torch.equal(got, want)
     with torch.device("meta"): got = tiny(x, 5).sample
     assert torch.equal(got, tiny(x, torch.tensor(5)).sample)
+
+
+def test_class_numbers_are_looked_at_where_there_are_any():
+    "On the CPU an unknown class is named; a transformation or another device is left alone."
+    torch.manual_seed(0)
+    net = UNet(**CONFIGS["noise levels, classes"]).eval()
+    x, known, unknown = images(net), torch.tensor([2, 0]), torch.tensor([2, 3])
+    with pytest.raises(ValueError, match="between 0 and 2 .* got 3"): net(x, 5, unknown)
+    want = net(x, 5, known).sample
+
+    def one(x, label): return net(x[None], 5, label[None]).sample[0]
+    close = dict(rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.func.vmap(one)(x, known), want, **close)
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, 5, known).sample, want, **close)
+    program = torch.export.export(net, (x, torch.tensor(5), known)).module()
+    torch.testing.assert_close(program(x, torch.tensor(5), known).sample, want, **close)
+    assert net.to("meta")(x.to("meta"), 5, unknown.to("meta")).sample.shape == want.shape

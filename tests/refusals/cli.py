@@ -63,7 +63,7 @@ ROWS = [
     ("check_output('{tmp}/a.txt')", ValueError, ("out must end in one of", ".png", "a.txt")),
     ("check_output('{tmp}')", ValueError, "for example samples.png"),
     ("check_output('{tmp}/no/a.png')", FileNotFoundError, "there is no folder"),
-    ("folder_named('{tmp}', 'd.png')", IsADirectoryError, ("is a folder", "d.png/samples.png")),
+    ("folder_named('{tmp}', 'd.png')", IsADirectoryError, ("d.png' is a folder", "name a file")),
     ("write_image(Image.new('L', (70_000, 1)), Path('{tmp}/a.jpg'))", OSError,
      ("a.jpg' cannot be written", "another kind of file")),
     ("draw('{tmp}', n=0)", ValueError, "n must be between 1 and 4096"),

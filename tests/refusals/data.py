@@ -4,7 +4,9 @@ import shutil
 import struct
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset
 
 from ddpm_edu.data import FILES, SLICE, ImageDataset, ImageFolder, load_fashion_mnist
@@ -36,6 +38,13 @@ def folder(path, *names):
     "A folder with files of these names that hold an x."
     for name in names: file(Path(path)/name, b"x")
     Path(path).mkdir(exist_ok=True)
+    return path
+
+
+def tiff(path, values):
+    "A folder with one picture of 32 bits."
+    kind = np.float32 if isinstance(values[0][0], float) else np.int32
+    Image.fromarray(np.array(values, kind)).save(Path(path)/"gray.tif")
     return path
 
 
@@ -103,6 +112,18 @@ ROWS = [
         "holds 1 picture, and none can be read"),
     ("ImageFolder('{tmp}', 8, channels=4)", ValueError, "channels must be one of None, 1, 3"),
     ("ImageFolder('{tmp}', 8, on_error='skpi')", ValueError, "Did you mean 'skip'?"),
+    ("ImageFolder('{tmp}', 10**6)", ValueError,
+     ("size must have at most 67,108,864 pixels", "got 1000000x1000000")),
+    ("ImageFolder('{tmp}', (1, 2**26 + 1))", ValueError, "got 67108865x1"),
+    ("ImageFolder(b'pictures', 8)", TypeError, ("root must name", "b'pictures'", "os.fsdecode")),
+    *[(f"ImageFolder(tiff('{{tmp}}', {values}), 1)[0]", ValueError, ("gray.tif", words))
+      for values, words in (("[[0, 70000]]", "its grays must be between 0 and 65535, got 70000"),
+                            ("[[-5, 9]]", "got -5"), ("[[0., 0.5]]", "floating point"))],
+    ("ImageFolder('{tmp}', 8, exclude=None)", TypeError, ("exclude must name a", "got None")),
+    ("ImageFolder('{tmp}', 8, exclude=['a', 5])", TypeError, ("exclude must name", "got 5")),
+    ("ImageFolder(tiff('{tmp}', [[0, 9]]), 1).batch([-2])", IndexError,
+     ("indices must be between -1 and 0", "got [-2]")),
+    ("ImageFolder(tiff('{tmp}', [[0, 9]]), 1).batch([0, 1])", IndexError, "got [0, 1]"),
     ("ImageFolder('{tmp}', 0)", ValueError, "size must be at least 1"),
     ("ImageFolder('{tmp}', (8, 8, 8))", ValueError, "a pair (H, W)"),
     ("ImageFolder(folder('{tmp}', 'a.png'), 8, flip=1)", TypeError, "flip must be True or False"),

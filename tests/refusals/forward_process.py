@@ -12,6 +12,9 @@ WHOLE = "timesteps must be whole numbers"
 
 
 def made(abar): return NoiseSchedule.from_alphas_cumprod(torch.tensor(abar))
+tensor = torch.tensor
+
+
 def times(t): return check_timesteps(t, 1000, images)
 def floats(x, like=None): return check_floats("x0", x, like)
 
@@ -66,6 +69,8 @@ ROWS = [
     ("floats(images.numpy())", TypeError, ("x0 must be a tensor", "ndarray")),
     ("floats(images[:2], images)", ValueError,
      ("x0 must have the shape (3, 1, 4, 4)", "got (2, 1, 4, 4)")),
+    *[(f"one_timestep({bad})", TypeError, ("timestep must be a whole number", f"got {bad}"))
+      for bad in ("True", "None", "'3'", "[3]", "tensor(True)", "tensor([True])")],
     ("one_timestep(torch.tensor([1, 2]))", ValueError,
      ("timestep must be one number", "got shape (2,)")),
     # words that an equation does not know

@@ -14,11 +14,18 @@ model_range = rgb*3 - 1.5
 levels = torch.tensor([0., 0.5, 1.]).view(1, 1, 1, 3)
 small, large = Image.new("L", (3, 3)), Image.new("L", (6, 6))
 inf = float("inf")
+points = torch.tensor([[0., 1.], [float("nan"), 2.]])
 
 
 def empty(path):
     "An empty file."
     Path(path).touch()
+    return path
+
+
+def text(path, words):
+    "A file with these words."
+    Path(path).write_text(words)
     return path
 
 
@@ -51,12 +58,34 @@ ROWS = [
      ("log.jsonl' holds no entry with a step and a loss", "log_every")),
     ("plot_history([])", ValueError, "history: it has no entry"),
     ("plot_history([dict(step=1)])", ValueError, "no entry with a step and a loss"),
+    ("plot_history(text('{tmp}/history.json', '[{'))", ValueError,
+     ("history.json' is damaged", "name the log.jsonl")),
+    ("plot_history(text('{tmp}/history.json', '7'))", ValueError, "no entry with a step and a"),
+    ("plot_history([dict(step='one', loss=1)])", ValueError, "no entry with a step and a loss"),
+    ("plot_history([dict(step=1, loss='low')])", ValueError,
+     ("loss of step 1 must be a number", "got 'low'", "leave out")),
+    ("plot_history([dict(step=1, loss=1, lr=[2])])", ValueError, "lr of step 1 must be a number"),
+    ("plot_history([dict(step=1, loss=1, held_out='x')])", ValueError, "held_out of step 1"),
+    ("plot_history([dict(step=1, loss=1, bands=3)])", ValueError, ("bands of step 1", "got 3")),
+    ("plot_history([dict(step=1, loss=1, bands=[])])", ValueError, ("bands of step 1", "got []")),
+    ("plot_history([dict(step=1, loss=1, bands=['x'])])", ValueError, "bands of step 1 must be a"),
+    ("plot_history([dict(step=k, loss=1, bands=[1]*k) for k in (1, 2)])", ValueError,
+     ("bands of step 2", "as many numbers", "[1, 1]")),
     ("plot_history(7)", TypeError, "a list of entries, got int"),
     # what a grid is asked for, before anything is made of the images
     ("make_grid(gray, value_range=(1, -1))", ValueError, "value_range[1] must be"),
     ("make_grid(gray, value_range=(1, 1))", ValueError, "value_range[1] must be"),
     ("make_grid(gray, value_range=(0, float('nan')))", ValueError, "value_range[1] must be"),
     ("make_grid(gray, value_range=(-inf, 1))", ValueError, "value_range[0] must be"),
+    ("make_grid(gray, value_range=255)", ValueError,
+     ("value_range must be a pair", "(-1, 1)", "got 255")),
+    ("make_grid(gray.byte(), value_range=255)", ValueError, "value_range must be a pair"),
+    ("make_grid(gray, value_range=0)", ValueError, ("value_range must be a pair", "got 0")),
+    ("make_grid(gray, value_range=())", ValueError, ("value_range must be a pair", "got ()")),
+    ("make_grid(gray, value_range=(0, 1, 2))", ValueError, "value_range must be a pair"),
+    ("make_grid(gray, value_range='01')", ValueError, "value_range must be a pair"),
+    ("make_grid(gray, value_range=(0, '1'))", TypeError, "value_range[1] must be a number"),
+    ("show_images(rgb, value_range=1)", ValueError, "value_range must be a pair"),
     ("make_grid(gray, ncols=0)", ValueError, "ncols must be at least 1"),
     ("make_grid(gray, scale=0)", ValueError, "scale must be at least 1"),
     ("make_grid(gray, pad=-1)", ValueError, "pad must be at least 0"),
@@ -68,6 +97,14 @@ ROWS = [
     # schedules, points, trajectories
     ("plot_schedules([1])", TypeError, ("dictionary", "got list")),
     ("plot_points(rgb)", ValueError, "(N, 2), got (4, 3, 6, 6)"),
+    ("plot_points(points)", ValueError,
+     ("x holds NaN or infinite coordinates", "x[x.isfinite().all(-1)]")),
+    ("plot_points(points*inf)", ValueError, "x holds NaN or infinite"),
+    ("plot_points(points.nan_to_num()*1j)", TypeError, ("x must hold real numbers", "complex")),
+    ("plot_points('points.csv')", TypeError, ("x must hold points", "got 'points.csv'")),
+    ("plot_points(None)", TypeError, ("x must hold points", "got None")),
+    ("plot_points(points.nan_to_num(), lim=-1)", ValueError, "lim must be a finite number in (0,"),
+    ("plot_trajectory([points.nan_to_num(), points], [1, 0])", ValueError, "xs holds NaN"),
     ("plot_points(torch.zeros(4, 3))", ValueError, "(N, 2), got (4, 3)"),
     ("plot_trajectory([torch.zeros(4, 2)]*4, [0, 1])", ValueError, "each of the 4 states"),
     ("plot_trajectory(rgb, range(4))", ValueError, "(K, N, 2)"),

@@ -83,6 +83,8 @@ ROWS = [
     # the step
     ("plain.step(x, 1000, x)", ValueError, ("(999, ..., 0; 1000 of them)", "got 1000")),
     ("plain.step(x, -1, x)", ValueError, ("timestep must be one of", "got -1")),
+    ("plain.step(x, True, x)", TypeError, ("timestep must be a whole number", "got True")),
+    ("plain.previous_timestep(True)", TypeError, ("timestep must be a whole number", "got True")),
     ("plain.step(x, 500.5, x)", ValueError, ("timestep must be one of", "got 500.5")),
     ("plain.step(x, t, x)", ValueError, ("timestep must be one number", "got shape (3,)")),
     ("learned.step(x, 500, x)", ValueError,

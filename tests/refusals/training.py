@@ -174,4 +174,5 @@ ROWS = [
     ("run('{tmp}', net(in_channels=2, out_channels=2), dataset=pairs, sample_every=1)", ValueError,
      ("sample_every must be 0", "2 channels")),
     ("run('')", TypeError, ("out must name a file or a folder", "got ''")),
+    ("run('{tmp}/run\\udcff')", ValueError, ("out=", "is not UTF-8", "name another folder")),
 ]

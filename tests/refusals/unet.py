@@ -110,5 +110,9 @@ ROWS += [
     ("classed(images, 5)", ValueError, "class_labels must be a tensor of 3 whole numbers 0..2"),
     ("classed(images, 5, torch.zeros(2).long())", ValueError, "class_labels must be a tensor of 3"),
     ("classed(images, 5, torch.zeros(3))", ValueError, "class_labels must be a tensor of 3"),
+    ("classed(images, 5, torch.tensor([0, 1, 3]))", ValueError,
+     ("class_labels must be between 0 and 2", "num_class_embeds=3", "got 3")),
+    ("classed(images, 5, torch.tensor([0, -1, 99]).int())", ValueError,
+     ("class_labels must be between 0 and 2", "got -1")),
     ("classed(images, 5, [0, 1, 2])", ValueError, "class_labels must be a tensor of 3"),
 ]

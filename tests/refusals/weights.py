@@ -20,6 +20,7 @@ net = Net()
 with torch.device("meta"): empty = Net()
 half, sparse = torch.float16, {"a": torch.eye(3).to_sparse()}
 words = {"a": "text"}
+nan = float("nan")
 
 
 def saved(folder, **options):
@@ -36,6 +37,8 @@ def gone(folder):
 ROWS = [
     ("Net.from_pretrained(saved('{tmp}'), variant='no')", FileNotFoundError,
      ("no weights at", "the folder has diffusion_pytorch_model.safetensors", "variant=...")),
+    ("Net.from_pretrained(saved('{tmp}/\\udcff'))", ValueError,
+     ("cannot be opened", "is not UTF-8", "rename the folder")),
     ("Net.from_pretrained(saved('{tmp}', variant='fp16'))", OSError,
      "Error no file named diffusion_pytorch_model.bin found in directory"),
     ("Net.from_pretrained(gone('{tmp}'))", FileNotFoundError, "is the download complete?"),
@@ -53,6 +56,9 @@ ROWS = [
     ("Net.from_pretrained(saved('{tmp}'), device_map='auto')", ValueError, ".to(device)"),
     ("net.save_pretrained('{tmp}', variant='../x')", ValueError, "variant must be letters"),
     ("net.save_pretrained('{tmp}', dtype=torch.int8)", TypeError, "torch.int8"),
+    *[(f"net.save_pretrained('{{tmp}}', max_shard_size={bad})", ValueError,
+       ("max_shard_size must be a number of bytes above 0", f"got {bad}"))
+      for bad in ("0", "-1", "'0GB'", "'-5MB'", "True", "nan", "None")],
     ("net.save_pretrained('{tmp}', max_shard_size='many')", ValueError,
      ("max_shard_size must be", "'500MB'", "'many'")),
     ("net.save_pretrained('{tmp}', safe_serialisation=False)", TypeError, "'safe_serialisation'"),
