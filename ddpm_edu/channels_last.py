@@ -184,8 +184,8 @@ def mix_heads(
     v:Tensor,                # values, (B, heads, n, d)
 )->Tensor:                   # (B, heads, n, d)
     "Softmax of q k / sqrt(d), times v; with a plan on, narrow heads are padded with zeros."
-    n, d = q.shape[2:]
-    if d >= 16 or n < 256 or not (planning() and is_plain(q)):
-        return F.scaled_dot_product_attention(q, k, v)
+    narrow = planning() and is_plain(q) and q.shape[3] < 16 and q.shape[2] >= 256
+    if not narrow: return F.scaled_dot_product_attention(q, k, v)
+    d = q.shape[3]
     q, k, v = (F.pad(a, (0, 16 - d)) for a in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, scale=d**-0.5)[..., :d]
