@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from ddpm_edu.channels_last import LAST, conv2d, packed
 from ddpm_edu.store import whole_file
-from ddpm_edu.winograd import (LAST, conv2d, packed, prepared, rows_conv, square_conv, tile_kernels,
-                              tiles_conv)
+from ddpm_edu.winograd import prepared, rows_conv, square_conv, tile_kernels, tiles_conv
 
 HERE = Path(__file__).parent
 CHANNELS, SIDES, BATCHES = (32, 64, 128, 256), (8, 16, 32, 64), (1, 4)
@@ -54,14 +54,15 @@ def turns(functions, seconds):
 def layer(batch, channels, side, seconds):
     "One row of the map."
     x = torch.randn(batch, channels, side, side)
-    w, last = torch.randn(channels, channels, 3, 3), x.contiguous(memory_format=LAST)
-    kernels, one, squares = prepared(w, x.shape, "rows"), packed(w, x.shape), tile_kernels(w)
+    conv, last = torch.nn.Conv2d(channels, channels, 3, padding=1), x.contiguous(memory_format=LAST)
+    w = conv.weight.detach()
+    kernels, one, squares = prepared(conv, x.shape, "rows"), packed(w, x.shape), tile_kernels(w)
     return turns({"contiguous": lambda: F.conv2d(x, w, padding=1),
                   "channels last": lambda: F.conv2d(last, w, padding=1),
                   "packed": lambda: conv2d(last, one),
                   "rows": lambda: rows_conv(last, kernels),
                   "tiles": lambda: tiles_conv(last, squares),
-                  "kernels": lambda: prepared(w, x.shape, "rows"),
+                  "kernels": lambda: prepared(conv, x.shape, "rows"),
                   "square": lambda: square_conv(last, w)}, seconds)
 
 
