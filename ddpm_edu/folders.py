@@ -249,7 +249,7 @@ class ImageFolder(ImageDataset):
         self.flip, self.damaged = check_bool("flip", flip), {}
         one = isinstance(exclude, str) or not isinstance(exclude, Iterable)
         out = [user_path(p, "exclude") for p in ([exclude] if one else exclude)]
-        paths = image_paths(self.root, out)
+        paths = [p.absolute() for p in image_paths(root, out)]   # errors name `root` as given
         self.paths = self._with_header(paths)
         self.labels, self.classes = class_folders(self.root, self.paths)
         if channels is None: channels = 1 if are_gray(self.paths, (height, width)) else 3
