@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 from .channels_last import (LAST, can_pack, conv2d, doubled_conv, doubled_kernels, is_plain,
-                                    kept_for, packed, plan_here,
-                                    planning, watched)
+                                    kept_for, packed, plan_here, planning, watched)
 
 # %% ../nbs/appendix/T_minimal_filtering.ipynb #74034b02
 POINTS = 0, 1, -1, 2, -2                     # and infinity
@@ -292,7 +291,7 @@ class Plan:
         self.kept, self.left = {}, budget
         self.pays = calls*prod(shape)//shape[1] >= ENOUGH
         self.on = self.pays and is_of_use(net, shape)
-        if self.on: torch.empty(LARGEST)         # and given back at once
+        if self.on: torch.empty(LARGEST, dtype=torch.float32, device="cpu")   # and given back
 
     def __enter__(self)->"Plan":
         if not self.lasting:

@@ -74,6 +74,20 @@ def usual(net, x, t=5):
     with torch.no_grad(): return net(x, t).sample
 
 
+def beside_diffusers(seed):
+    "A plan for a random network, and how far that is from diffusers' with the same weights."
+    diffusers = pytest.importorskip("diffusers")
+    config = random_configuration(seed)
+    torch.manual_seed(seed)
+    ours, theirs = UNet(**config).eval(), diffusers.UNet2DModel(**config).eval()
+    theirs.load_state_dict(ours.state_dict())
+    x, t, labels = inputs(config, seed)
+    with torch.no_grad():
+        with Plan(ours, x.shape) as plan: mine = ours(x, t, labels).sample
+        other = theirs(x, t, labels).sample
+    return plan, relative(mine, other)
+
+
 X = torch.randn(2, 1, 8, 12, generator=torch.Generator().manual_seed(1))
 
 
@@ -102,16 +116,8 @@ def test_any_size_of_block(block, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(25))
 def test_networks_agree_with_diffusers(seed, used):
-    diffusers = pytest.importorskip("diffusers")
-    config = random_configuration(seed)
-    torch.manual_seed(seed)
-    ours, theirs = UNet(**config).eval(), diffusers.UNet2DModel(**config).eval()
-    theirs.load_state_dict(ours.state_dict())
-    x, t, labels = inputs(config, seed)
-    with torch.no_grad():
-        with Plan(ours, x.shape): mine = ours(x, t, labels).sample
-        other = theirs(x, t, labels).sample
-    assert used and relative(mine, other) < 2e-5
+    _, difference = beside_diffusers(seed)
+    assert used and difference < 2e-5
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -187,16 +193,8 @@ def only_packed(monkeypatch):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_packed_kernels_agree_with_diffusers(seed, used, only_packed):
-    diffusers = pytest.importorskip("diffusers")
-    config = random_configuration(seed)
-    torch.manual_seed(seed)
-    ours, theirs = UNet(**config).eval(), diffusers.UNet2DModel(**config).eval()
-    theirs.load_state_dict(ours.state_dict())
-    x, t, labels = inputs(config, seed)
-    with torch.no_grad():
-        with Plan(ours, x.shape) as plan: mine = ours(x, t, labels).sample
-        other = theirs(x, t, labels).sample
-    assert plan.kept and not used and relative(mine, other) < 1e-5
+    plan, difference = beside_diffusers(seed)
+    assert plan.kept and not used and difference < 1e-5
 
 
 @pytest.mark.parametrize("steps, uses", [(7, False), (8, True)])
