@@ -88,6 +88,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'ddpm_edu/channels_last.py'),
                                         'ddpm_edu.channels_last.group_norm': ( 'appendix/t_channels_last.html#group_norm',
                                                                                'ddpm_edu/channels_last.py'),
+                                        'ddpm_edu.channels_last.has_usual_numbers': ( 'appendix/t_channels_last.html#has_usual_numbers',
+                                                                                      'ddpm_edu/channels_last.py'),
                                         'ddpm_edu.channels_last.is_plain': ( 'appendix/t_channels_last.html#is_plain',
                                                                              'ddpm_edu/channels_last.py'),
                                         'ddpm_edu.channels_last.kept_for': ( 'appendix/t_channels_last.html#kept_for',

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['LAST', 'PIECE', 'IN_PLACE', 'packed', 'conv2d', 'can_pack', 'pieces',
            'doubled_kernels', 'doubled_conv', 'group_norm', 'planning', 'plan_here',
-           'watched', 'is_plain', 'kept_for', 'normed', 'added', 'mix_heads']
+           'watched', 'is_plain', 'kept_for', 'has_usual_numbers', 'normed', 'added',
+           'mix_heads']
 
 # %% ../nbs/appendix/T_channels_last.ipynb #51c0aa04
 import threading
@@ -150,6 +151,13 @@ def kept_for(
 IN_PLACE = {F.silu: partial(F.silu, inplace=True), F.relu: F.relu_,
             F.mish: partial(F.mish, inplace=True)}
 
+def has_usual_numbers(
+    norm:nn.Module,          # a norm of the network
+)->bool:
+    "A group norm with factors and offsets, which nobody watches?"
+    if type(norm) is not nn.GroupNorm or watched(norm): return False
+    return kept_for(norm.weight) and kept_for(norm.bias)
+
 def normed(
     norm:nn.Module,          # a group norm of the network
     x:Tensor,                # (B, C, H, W)
@@ -157,9 +165,7 @@ def normed(
     over:bool=False,         # does nobody need `x` afterwards?
 )->Tensor:                   # (B, C, H, W)
     "Normalise and activate; with a plan on, with as few copies as possible."
-    usual = type(norm) is nn.GroupNorm and not watched(norm)
-    usual = usual and kept_for(norm.weight) and kept_for(norm.bias)
-    if not (planning() and is_plain(x) and usual):
+    if not (planning() and is_plain(x) and has_usual_numbers(norm)):
         return norm(x) if act is None else act(norm(x))
     x, pixels, here = x.contiguous(memory_format=LAST), x.shape[2]*x.shape[3], IN_PLACE.get(act)
     if 512 <= pixels < 1024 or pixels >= 4096: h = group_norm(x, norm, here, over)
@@ -168,14 +174,16 @@ def normed(
         if here: here(h)
     return h if here or act is None else act(h)
 
+# %% ../nbs/appendix/T_channels_last.ipynb #51c0aa34
 def added(
     x:Tensor,                # of a shape that fits `h`
     h:Tensor,                # (B, C, H, W)
     maker:nn.Module,         # the layer that has made `h`, or what `h` is a view of
 )->Tensor:                   # (B, C, H, W)
     "x + h; with a plan on, in the memory of `h`, if its maker does not remember it."
+    if not (planning() and is_plain(h)): return x + h
     mine = type(maker) in (nn.Conv2d, nn.Linear) and not watched(maker)
-    return h.add_(x) if planning() and is_plain(h) and mine else x + h
+    return h.add_(x) if mine else x + h
 
 # %% ../nbs/appendix/T_channels_last.ipynb #51c0aa31
 def mix_heads(
